@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+let package = Package(
+  name: "blockscale",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "Minifloat", targets: ["Minifloat"]),
+    .library(name: "BlockScale", targets: ["BlockScale"]),
+    .library(name: "Safetensors", targets: ["Safetensors"]),
+    .library(name: "Checkpoints", targets: ["Checkpoints"]),
+    .executable(name: "blockscale", targets: ["blockscale"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-numerics", from: "1.1.1"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    .target(name: "Minifloat"),
+    .target(
+      name: "BlockScale",
+      dependencies: ["Minifloat", .product(name: "RealModule", package: "swift-numerics")]
+    ),
+    .target(
+      name: "Safetensors",
+      dependencies: [
+        "Minifloat",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]
+    ),
+    .target(name: "Checkpoints", dependencies: ["BlockScale", "Safetensors"]),
+    .target(
+      name: "BlockScaleCommands",
+      dependencies: [
+        "Checkpoints",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]
+    ),
+    .executableTarget(
+      name: "blockscale",
+      dependencies: [
+        "BlockScaleCommands",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]
+    ),
+    .testTarget(name: "MinifloatTests", dependencies: ["Minifloat", "Safetensors"]),
+    .testTarget(name: "BlockScaleTests", dependencies: ["BlockScale", "Safetensors"]),
+    .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
+    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
+    .testTarget(name: "BlockScaleCommandsTests", dependencies: ["BlockScaleCommands"]),
+  ]
+)
+
+// One place for the settings of every target.
+for target in package.targets {
+  target.swiftSettings = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  ]
+}
