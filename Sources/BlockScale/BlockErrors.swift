@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Error sums of sixteen lanes, gathered while values are at hand and merged later.
+struct BlockErrors {
+  private var signalLow = SIMD8<Double>()
+  private var signalHigh = SIMD8<Double>()
+  private var errorLow = SIMD8<Double>()
+  private var errorHigh = SIMD8<Double>()
+  private var maximum = SIMD16<UInt32>()
+  private var saturated = SIMD16<Int32>()
+  private var underflowed = SIMD16<Int32>()
+  private var nonFinite = SIMD16<Int32>()
+  private var count = 0
+
+  @inline(__always)
+  mutating func add(
+    reference: SIMD16<Float>, candidate: SIMD16<Float>, saturated clipped: SIMD16<Int32>,
+    count newCount: Int
+  ) {
+    let infinityBits: UInt32 = 0x7F80_0000
+    let isNonFinite =
+      pointwiseMax(reference.magnitudeBits, candidate.magnitudeBits) .>= infinityBits
+    let x = reference.replacing(with: 0, where: isNonFinite)
+    let y = candidate.replacing(with: 0, where: isNonFinite)
+    let difference = y - x
+    // Sums in Double: squares of floats overflow and underflow a Float.
+    let xLow = SIMD8<Double>(x.lowHalf)
+    let xHigh = SIMD8<Double>(x.highHalf)
+    let dLow = SIMD8<Double>(difference.lowHalf)
+    let dHigh = SIMD8<Double>(difference.highHalf)
+    signalLow += xLow * xLow
+    signalHigh += xHigh * xHigh
+    errorLow += dLow * dLow
+    errorHigh += dHigh * dHigh
+    maximum = pointwiseMax(maximum, difference.magnitudeBits)
+    saturated &+= clipped.replacing(with: 0, where: isNonFinite)
+    underflowed &-= SIMD16<Int32>().replacing(with: 1, where: (y .== 0) .& (x .!= 0))
+    nonFinite &-= SIMD16<Int32>().replacing(with: 1, where: isNonFinite)
+    count += newCount
+  }
+
+  /// Moves the sums into `metrics`.
+  mutating func flush(into metrics: inout ErrorMetrics) {
+    var part = ErrorMetrics()
+    part.nonFiniteCount = -Int(nonFinite.wrappedSum())
+    part.count = count - part.nonFiniteCount
+    part.signalPower = signalLow.sum() + signalHigh.sum()
+    part.errorPower = errorLow.sum() + errorHigh.sum()
+    part.maximumError = Float(bitPattern: maximum.max())
+    part.saturatedCount = -Int(saturated.wrappedSum())
+    part.underflowedCount = -Int(underflowed.wrappedSum())
+    metrics.merge(part)
+    self = BlockErrors()
+  }
+}

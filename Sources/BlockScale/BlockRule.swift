@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The numerics of one recipe for one tensor: everything that is fixed before its blocks are seen.
+///
+/// A recipe is a pair of functions. One turns the largest magnitude of a block into the stored
+/// scale and the factor that values are multiplied with (or divided by) before they are encoded;
+/// producers order these operations differently, which is what their bytes differ in. The other
+/// gives the factor that belongs to a stored scale, for recipes that can be searched.
+package struct BlockRule: Sendable {
+  /// A block's stored scale, and the factor that its values are brought into range with.
+  package struct Choice: Sendable, Hashable {
+    package var scaleCode: UInt32
+    package var factor: Float
+
+    package init(scaleCode: UInt32, factor: Float) {
+      self.scaleCode = scaleCode
+      self.factor = factor
+    }
+  }
+
+  /// How elements are encoded.
+  package var element: ElementRule
+  /// What scales are stored as.
+  package var scaleFormat: ScaleFormat
+  /// The tensor's own scale, if the scheme has one.
+  package var tensorScale: TensorScale?
+  /// Whether NaN is left out of a block's maximum and infinity is taken as a value, as the producer
+  /// does; otherwise a block that holds either gets a NaN scale.
+  package var hidesNonFinite = false
+  /// The scale and factor of a block whose largest magnitude is given and finite.
+  package var choose: @Sendable (_ blockMaximum: Float) -> Choice
+  /// The factor that belongs to a stored scale; nil where it depends on more than that.
+  package var factor: (@Sendable (_ scaleCode: UInt32) -> Float)?
+
+  /// The choice for a block that holds a NaN or an infinity: everything decodes to NaN.
+  package var nonFiniteChoice: Choice {
+    Choice(scaleCode: scaleFormat.nanCode, factor: element.divides ? .infinity : 0)
+  }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Minifloat
+
+// An MX scale is a power of two, so values scale exactly and producers differ only in how they round
+// the exponent, and in ties and zeros.
+
+extension Recipe {
+  /// The MX numerics of this recipe, or nil if it has none.
+  func mxRule(element: ElementFormat) -> BlockRule? {
+    // The exponent of the largest power of two in the element format, and its precision.
+    let (elementExponent, significandBits) = element == .e2m1 ? (2, 1) : (8, 3)
+    let maximum = element.greatestFiniteMagnitude
+    switch self {
+    case .ocp:
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) {
+        floored($0.bitPattern, elementExponent)
+      }
+    case .even:
+      // Half a unit of the element's precision is added before the exponent is read.
+      let half = UInt32(1) << UInt32(23 - significandBits - 1)
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) {
+        floored($0.bitPattern + half, elementExponent)
+      }
+    case .rceil, .torchao:
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) { ceiled($0 / maximum, ofZero: 0) }
+    case .modelopt:
+      // Model-Optimizer:modelopt/torch/quantization/qtensor/mxfp4_tensor.py, mxfp8_tensor.py
+      return powerOfTwoRule(
+        element == .e2m1
+          ? ElementRule(
+            format: element, divides: true, ties: .towardZero, zeroSign: .negativeForZeroInput)
+          : ElementRule(format: element, divides: true)
+      ) { ceiled($0 / maximum, ofZero: 0) }
+    case .compressedTensors:
+      // compressed-tensors rounds up from a significand of 1.75, for FP8 elements too.
+      return powerOfTwoRule(
+        ElementRule(format: element, divides: true, zeroSign: .keptUnlessInputIsZero)
+      ) { floored($0.bitPattern + 0x0020_0000, elementExponent) }
+    case .mlx:
+      return powerOfTwoRule(
+        element == .e2m1
+          ? ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
+          : ElementRule(format: element, divides: true)
+      ) { ceiled($0 / maximum, ofZero: 127) }
+    case .ggml:
+      guard element == .e2m1 else { return nil }
+      return powerOfTwoRule(
+        ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
+      ) { $0 == 0 ? 0 : floored($0.bitPattern, elementExponent) }
+    case .modeloptStatic, .torchaoSingleLevel, .transformerEngine, .transformerEnginePowerOfTwo,
+      .deepseek, .deepseekUE8M0, .coat, .seed:
+      return nil
+    }
+  }
+}
+
+/// The E8M0 code of the exponent field of a nonnegative float, lowered by the element's exponent.
+private func floored(_ bitPattern: UInt32, _ elementExponent: Int) -> UInt32 {
+  UInt32(min(max(Int(bitPattern >> 23) - elementExponent, 0), 254))
+}
+
+/// The E8M0 code of the smallest power of two that is not below `scale`.
+private func ceiled(_ scale: Float, ofZero: UInt32) -> UInt32 {
+  scale == 0 ? ofZero : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+}
+
+private func powerOfTwoRule(
+  _ element: ElementRule, scale: @escaping @Sendable (Float) -> UInt32
+) -> BlockRule {
+  BlockRule(
+    element: element, scaleFormat: .e8m0,
+    choose: { blockMaximum in
+      let code = scale(blockMaximum)
+      return BlockRule.Choice(scaleCode: code, factor: ScaleFormat.e8m0.value(ofCode: code))
+    })
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Minifloat
+
+// NVFP4 scales two levels: a block's E4M3 scale S stands relative to the tensor's scale, which maps
+// the tensor's maximum A to 2688 = 6 * 448. With g = A / 2688 and G = 2688 / A the producers agree
+// up to rounding; the order in which each multiplies and divides is kept literally below.
+
+/// The largest magnitude that NVFP4 codes and block scales reach together.
+private let codeTimesScaleMaximum: Float = 6 * 448
+
+extension Recipe {
+  /// The NVFP4 numerics of this recipe, or nil if it has none.
+  func nvfp4Rule(source: SourceFormat, tensorMaximum: Float) -> BlockRule? {
+    switch self {
+    case .modelopt, .modeloptStatic: modeloptNVFP4(tensorMaximum, isStatic: self == .modeloptStatic)
+    case .torchao: torchaoNVFP4(tensorMaximum)
+    case .torchaoSingleLevel: torchaoSingleLevelNVFP4()
+    case .compressedTensors: compressedTensorsNVFP4(source: source, tensorMaximum)
+    case .transformerEngine: transformerEngineNVFP4(tensorMaximum)
+    case .seed: seedNVFP4(tensorMaximum)
+    case .mlx, .ggml: singleLevelByTableNVFP4()
+    case .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ocp, .rceil, .even: nil
+    }
+  }
+}
+
+/// E4M3 with saturation, as every producer stores a block scale.
+private func scaleCode(_ scale: Float) -> UInt32 {
+  UInt32(Float8E4M3(scale, overflow: .saturate).bitPattern)
+}
+
+private func scaleValue(_ code: UInt32) -> Float { ScaleFormat.e4m3.value(ofCode: code) }
+
+/// The multiplier of a tensor whose maximum is `tensorMaximum`.
+///
+/// Producers divide by zero for a tensor of zeros; here its scale is one, so that it decodes.
+private func multiplier(_ tensorMaximum: Float) -> Float {
+  let g = tensorMaximum / codeTimesScaleMaximum
+  return g > 0 ? g : 1
+}
+
+private func twoLevelRule(
+  divides: Bool, ties: TieRule = .even, zeroSign: ElementRule.ZeroSign, tensorScale: TensorScale?,
+  scale: @escaping @Sendable (Float) -> UInt32, factor: @escaping @Sendable (UInt32) -> Float
+) -> BlockRule {
+  BlockRule(
+    element: ElementRule(format: .e2m1, divides: divides, ties: ties, zeroSign: zeroSign),
+    scaleFormat: .e4m3, tensorScale: tensorScale,
+    choose: { blockMaximum in
+      let code = scale(blockMaximum)
+      return BlockRule.Choice(scaleCode: code, factor: factor(code))
+    },
+    factor: factor)
+}
+
+// Model-Optimizer:modelopt/torch/quantization/qtensor/nvfp4_tensor.py
+private func modeloptNVFP4(_ tensorMaximum: Float, isStatic: Bool) -> BlockRule {
+  let g = multiplier(tensorMaximum)
+  return twoLevelRule(
+    divides: true, zeroSign: .keptUnlessInputIsZero, tensorScale: TensorScale(g),
+    scale: { a in
+      // Zero, also from underflow, stands for "no scale" and becomes one; what is left below
+      // E4M3's smallest code is raised to it, so that a tiny block keeps some information.
+      let relative = isStatic ? a / 6 : a / (6 * g)
+      let scale = relative == 0 ? 1 : relative
+      let scaled = isStatic ? scale * 448 / (tensorMaximum / 6) : scale
+      return scaleCode(min(max(scaled, 0x1p-9), 448))
+    },
+    factor: { scaleValue($0) * g })
+}
+
+// ao:torchao/prototype/mx_formats/nvfp4_tensor.py (nvfp4_quantize, per_tensor_amax_to_scale)
+private func torchaoNVFP4(_ tensorMaximum: Float) -> BlockRule {
+  let g = multiplier(tensorMaximum)
+  return twoLevelRule(
+    divides: false, zeroSign: .kept, tensorScale: TensorScale(g),
+    scale: { a in scaleCode(min(max((a / 6) / g, 0x1p-6), 448)) },
+    factor: { (1 / g) / scaleValue($0) })
+}
+
+private func torchaoSingleLevelNVFP4() -> BlockRule {
+  twoLevelRule(
+    divides: false, zeroSign: .kept, tensorScale: nil,
+    scale: { a in scaleCode(min(max(a / 6, 0x1p-6), 448)) },
+    factor: { 1 / scaleValue($0) })
+}
+
+// compressed-tensors:src/compressed_tensors/quantization/utils/helpers.py, driven by
+// llm-compressor:src/llmcompressor/entrypoints/model_free. Arithmetic before the block scale runs
+// in the precision T of the weights: torch evaluates 2688 / A as T(T(1 / A) * 2688).
+private func compressedTensorsNVFP4(source: SourceFormat, _ tensorMaximum: Float) -> BlockRule {
+  let inT = source.rounded(source.rounded(1 / tensorMaximum) * codeTimesScaleMaximum)
+  // In FP16 the product overflows for maxima below 0.041, and the producer then silently takes 1,
+  // which loses up to the whole tensor. Only here are its bytes not followed: G stays in FP32.
+  let inFP32 = codeTimesScaleMaximum / tensorMaximum
+  let G = inT.isFinite ? inT : inFP32.isFinite ? inFP32 : 1
+  return twoLevelRule(
+    divides: true, zeroSign: .keptUnlessInputIsZero, tensorScale: TensorScale(G, isDivisor: true),
+    scale: { a in
+      let code = scaleCode(min(G * source.rounded(a / 6), 448))
+      return code == 0 ? 0x20 : code  // A zero scale becomes 0.125.
+    },
+    factor: { scaleValue($0) / G })
+}
+
+// TransformerEngine:transformer_engine/common/cast/nvfp4/core_nvfp4.cuh
+private func transformerEngineNVFP4(_ tensorMaximum: Float) -> BlockRule {
+  let bounded = min(codeTimesScaleMaximum / tensorMaximum, .greatestFiniteMagnitude)
+  let G = tensorMaximum == 0 || bounded == 0 ? 1 : bounded
+  let sixth: Float = 1 / 6
+  return twoLevelRule(
+    divides: false, zeroSign: .kept,
+    tensorScale: TensorScale(tensorMaximum == 0 ? 1 : tensorMaximum / codeTimesScaleMaximum),
+    scale: { a in scaleCode(a * (G * sixth)) },
+    factor: { min(1 / (scaleValue($0) * (1 / G)), .greatestFiniteMagnitude) })
+}
+
+// seeds/002: quantize_to_nvfp4. The nearest value is found by argmin, so ties go low, and a block
+// whose scale underflows divides by zero and keeps the first candidate, zero.
+private func seedNVFP4(_ tensorMaximum: Float) -> BlockRule {
+  let g = max(tensorMaximum / codeTimesScaleMaximum, 1e-12)
+  return twoLevelRule(
+    divides: true, ties: .towardZero, zeroSign: .keptUnlessInputIsZero,
+    tensorScale: TensorScale(g),
+    scale: { a in scaleCode(min(max(a / (6 * g), 1e-12), 448)) },
+    factor: { $0 == 0 ? .infinity : scaleValue($0) * g })
+}
+
+// mlx:mlx/backend/cpu/quantized.cpp (fp_quantize). ggml:src/ggml-quants.c uses the same rule in
+// blocks of its own. Both search a table, so ties go low and zeros are positive.
+private func singleLevelByTableNVFP4() -> BlockRule {
+  twoLevelRule(
+    divides: true, ties: .towardZero, zeroSign: .positive, tensorScale: nil,
+    scale: { a in scaleCode(a / 6) },
+    factor: { $0 == 0 ? .infinity : scaleValue($0) })
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The numerics that turn values into codes and scales, named after the producer whose bytes they
+/// reproduce.
+///
+/// The same scheme has many byte formats: producers differ in the order of operations that gives a
+/// scale, in rounding, in floors and in the sign of zero. Each recipe's formulas stand, with their
+/// sources, in the file of its family: `Recipe+NVFP4.swift`, `Recipe+MX.swift`,
+/// `Recipe+Float8.swift`.
+public enum Recipe: String, Sendable, Hashable, CaseIterable {
+  /// NVIDIA ModelOpt with amax taken from the weights.
+  case modelopt
+  /// NVIDIA ModelOpt with static (calibrated) block amax; NVFP4 only.
+  case modeloptStatic = "modelopt-static"
+  /// torchao; for NVFP4 the two-level form.
+  case torchao
+  /// torchao's NVFP4 without a tensor scale.
+  case torchaoSingleLevel = "torchao-single-level"
+  /// compressed-tensors as llm-compressor drives it; works in the precision of the source.
+  case compressedTensors = "compressed-tensors"
+  /// TransformerEngine with FP32 scales.
+  case transformerEngine = "transformer-engine"
+  /// TransformerEngine with scales restricted to powers of two, its default for FP8 blocks.
+  case transformerEnginePowerOfTwo = "transformer-engine-pow2"
+  /// DeepSeek-V3 and DeepGEMM.
+  case deepseek
+  /// DeepSeek with scales rounded up to powers of two.
+  case deepseekUE8M0 = "deepseek-ue8m0"
+  /// COAT: BF16 scales.
+  case coat
+  /// MLX on the CPU; NVFP4 has no tensor scale.
+  case mlx
+  /// ggml's reference quantizer.
+  case ggml
+  /// The Triton NVFP4 program for SM120 that this package grew out of.
+  case seed
+  /// The OCP MX specification's rule, torchao's FLOOR.
+  case ocp
+  /// MX scales rounded up so that nothing saturates: torchao's RCEIL, NVIDIA's `cvt.rp.ue8m0x2`.
+  case rceil
+  /// MX scales from the maximum rounded to the element's precision, torchao's EVEN.
+  case even
+
+  /// Whether this recipe is defined for `scheme`.
+  public func supports(_ scheme: Scheme) -> Bool {
+    // The maximum plays no part in whether a rule exists.
+    rule(for: scheme, source: .bfloat16, tensorMaximum: 1) != nil
+  }
+
+  /// The recipes that are defined for `scheme`, in the order of their declaration.
+  public static func recipes(for scheme: Scheme) -> [Recipe] {
+    allCases.filter { $0.supports(scheme) }
+  }
+
+  /// The numerics of this recipe for one tensor.
+  ///
+  /// - Parameters:
+  ///   - scheme: Selects the family of formulas.
+  ///   - source: The format that the values come in.
+  ///   - tensorMaximum: The largest magnitude of the tensor, or of all the tensors that share its
+  ///     scale; only NVFP4 and `fp8-tensor` look at it.
+  package func rule(for scheme: Scheme, source: SourceFormat, tensorMaximum: Float) -> BlockRule? {
+    switch scheme {
+    case .nvfp4: nvfp4Rule(source: source, tensorMaximum: tensorMaximum)
+    case .mxfp4: mxRule(element: .e2m1)
+    case .mxfp8: mxRule(element: .e4m3)
+    case .fp8Block, .fp8Row: float8Rule(element: .e4m3, source: source, perTensor: false)
+    case .fp8Tensor: float8Rule(element: .e4m3, source: source, perTensor: true)
+    }
+  }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import Minifloat
+
+/// A type whose values can be quantized: `Float`, `BFloat16` or `Float16`.
+public protocol SourceValue: Sendable {
+  /// The same format as a value.
+  static var sourceFormat: SourceFormat { get }
+
+  /// Sixteen consecutive values, which need not be aligned.
+  static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float>
+
+  /// One value, which need not be aligned.
+  static func load(_ address: UnsafeRawPointer) -> Float
+}
+
+extension Float: SourceValue {
+  /// FP32.
+  public static var sourceFormat: SourceFormat { .float32 }
+
+  @inline(__always)
+  public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
+    // The caller vouches for the extent of the memory.
+    unsafe address.loadUnaligned(as: SIMD16<Float>.self)
+  }
+
+  @inline(__always)
+  public static func load(_ address: UnsafeRawPointer) -> Float {
+    // The caller vouches for the extent of the memory.
+    unsafe address.loadUnaligned(as: Float.self)
+  }
+}
+
+extension BFloat16: SourceValue {
+  /// BF16.
+  public static var sourceFormat: SourceFormat { .bfloat16 }
+
+  @inline(__always)
+  public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
+    // The caller vouches for the extent of the memory; a bit pattern is as good a Float as any.
+    let halves = unsafe address.loadUnaligned(as: SIMD16<UInt16>.self)
+    return unsafe unsafeBitCast(
+      SIMD16<UInt32>(truncatingIfNeeded: halves) &<< 16, to: SIMD16<Float>.self)
+  }
+
+  @inline(__always)
+  public static func load(_ address: UnsafeRawPointer) -> Float {
+    // The caller vouches for the extent of the memory.
+    Float(bitPattern: UInt32(unsafe address.loadUnaligned(as: UInt16.self)) << 16)
+  }
+}
+
+extension Float16: SourceValue {
+  /// FP16.
+  public static var sourceFormat: SourceFormat { .float16 }
+
+  @inline(__always)
+  public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
+    // Without F16C a conversion is a library call for each value, so the fields are moved instead:
+    // read 13 places further left they are the value times 2^-112, subnormals included.
+    // The caller vouches for the extent of the memory.
+    let halves = SIMD16<UInt32>(
+      truncatingIfNeeded: unsafe address.loadUnaligned(as: SIMD16<UInt16>.self))
+    let magnitude = halves & 0x7FFF
+    // Bit patterns of floats, reinterpreted.
+    let scaled = unsafe unsafeBitCast(magnitude &<< 13, to: SIMD16<Float>.self) * 0x1p112
+    var bits = unsafe unsafeBitCast(scaled, to: SIMD16<UInt32>.self)
+    bits.replace(with: magnitude &<< 13 | 0x7F80_0000, where: magnitude .>= 0x7C00)
+    // Bit patterns of floats, reinterpreted.
+    return unsafe unsafeBitCast(bits | (halves & 0x8000) &<< 16, to: SIMD16<Float>.self)
+  }
+
+  @inline(__always)
+  public static func load(_ address: UnsafeRawPointer) -> Float {
+    // The caller vouches for the extent of the memory.
+    Float(unsafe address.loadUnaligned(as: Float16.self))
+  }
+}
+
+extension SourceValue {
+  /// The first `count` of at most sixteen consecutive values; zero stands for the others.
+  @inline(__always)
+  package static func load(_ address: UnsafeRawPointer, count: Int) -> SIMD16<Float> {
+    // The caller vouches for `count` values at `address`.
+    if count >= 16 { return unsafe loadSixteen(address) }
+    var values = SIMD16<Float>()
+    for index in 0..<count {
+      // Inside the `count` values that the caller vouches for.
+      values[index] = unsafe load(address + index * sourceFormat.byteCount)
+    }
+    return values
+  }
+}
+
+extension SIMD16<Float> {
+  /// The bit patterns without their sign bits; as integers they order like the magnitudes, with
+  /// infinity and NaN above every finite value.
+  @inline(__always)
+  package var magnitudeBits: SIMD16<UInt32> {
+    // Floats as their bit patterns.
+    unsafe unsafeBitCast(self, to: SIMD16<UInt32>.self) & 0x7FFF_FFFF
+  }
+}
+
+/// The largest magnitude of a run of values, as a bit pattern without sign.
+///
+/// NaN orders above infinity, so a result of `0x7F80_0000` or more tells that a value is not finite.
+package func maximumMagnitudeBits<Source: SourceValue>(
+  _ type: Source.Type, _ values: UnsafeRawBufferPointer
+) -> UInt32 {
+  let count = values.count / Source.sourceFormat.byteCount
+  // An empty buffer has no base address and is not read.
+  guard count > 0, let base = values.baseAddress else { return 0 }
+  var maximum = SIMD16<UInt32>()
+  var index = 0
+  while index < count {
+    // Inside the buffer: `load` is told how many values are left.
+    let chunk = unsafe Source.load(
+      base + index * Source.sourceFormat.byteCount, count: count - index)
+    maximum = pointwiseMax(maximum, chunk.magnitudeBits)
+    index += 16
+  }
+  return maximum.max()
+}
+
+extension SourceFormat {
+  /// The largest magnitude of a run of values of this format, as a bit pattern without sign.
+  package func maximumMagnitudeBits(_ values: UnsafeRawBufferPointer) -> UInt32 {
+    // The pointer is only passed on.
+    switch self {
+    case .float32: unsafe BlockScale.maximumMagnitudeBits(Float.self, values)
+    case .bfloat16: unsafe BlockScale.maximumMagnitudeBits(BFloat16.self, values)
+    case .float16: unsafe BlockScale.maximumMagnitudeBits(Float16.self, values)
+    }
+  }
+}
