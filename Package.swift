@@ -47,11 +47,24 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]
     ),
-    .testTarget(name: "MinifloatTests", dependencies: ["Minifloat", "Safetensors"]),
-    .testTarget(name: "BlockScaleTests", dependencies: ["BlockScale", "Safetensors"]),
+    .target(
+      name: "_BlockScaleTestSupport",
+      dependencies: [
+        "Minifloat",
+        "Safetensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "Tests/_BlockScaleTestSupport"
+    ),
+    .testTarget(name: "MinifloatTests", dependencies: ["Minifloat", "_BlockScaleTestSupport"]),
+    .testTarget(name: "BlockScaleTests", dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
-    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
-    .testTarget(name: "BlockScaleCommandsTests", dependencies: ["BlockScaleCommands"]),
+    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "_BlockScaleTestSupport"]),
+    .testTarget(
+      name: "BlockScaleCommandsTests",
+      dependencies: ["BlockScaleCommands", "_BlockScaleTestSupport"]
+    ),
   ]
 )
 

@@ -54,11 +54,10 @@ extension BlockScaledMatrix {
       return (result.matrix.transposed(), result.error)
     }
     // A buffer of the array, alive during the call.
-    let maximum =
-      sharedMaximum
-      ?? unsafe values.withUnsafeBytes {
-        Float(bitPattern: unsafe BlockScale.maximumMagnitudeBits(Source.self, $0))
-      }
+    let ownMaximum = unsafe values.withUnsafeBytes {
+      Float(bitPattern: unsafe BlockScale.maximumMagnitudeBits(Source.self, $0))
+    }
+    let maximum = sharedMaximum ?? ownMaximum
     guard
       let rule = recipe.rule(
         element: Element.elementFormat, scale: Scale.scaleFormat, source: Source.sourceFormat,
@@ -111,7 +110,7 @@ extension Recipe {
     let rule =
       switch (element, scale) {
       case (.e2m1, .e4m3): nvfp4Rule(source: source, tensorMaximum: tensorMaximum)
-      case (.e2m1, .e8m0), (.e4m3, .e8m0): mxRule(element: element)
+      case (.e2m1, .e8m0), (.e4m3, .e8m0): mxRule(element: element, source: source)
       case (.e4m3, _), (.e5m2, _):
         float8Rule(element: element, source: source, perTensor: perTensor)
       default: BlockRule?.none

@@ -7,7 +7,7 @@ import Minifloat
 
 extension Recipe {
   /// The MX numerics of this recipe, or nil if it has none.
-  func mxRule(element: ElementFormat) -> BlockRule? {
+  func mxRule(element: ElementFormat, source: SourceFormat) -> BlockRule? {
     // The exponent of the largest power of two in the element format, and its precision.
     let (elementExponent, significandBits) = element == .e2m1 ? (2, 1) : (8, 3)
     let maximum = element.greatestFiniteMagnitude
@@ -33,10 +33,11 @@ extension Recipe {
           : ElementRule(format: element, divides: true)
       ) { ceiled($0 / maximum, ofZero: 0) }
     case .compressedTensors:
-      // compressed-tensors rounds up from a significand of 1.75, for FP8 elements too.
       return powerOfTwoRule(
-        ElementRule(format: element, divides: true, zeroSign: .keptUnlessInputIsZero)
-      ) { floored($0.bitPattern + 0x0020_0000, elementExponent) }
+        ElementRule(
+          format: element, divides: true,
+          zeroSign: element == .e2m1 ? .keptUnlessInputIsZero : .kept)
+      ) { compressedTensorsCode($0, elementExponent, source) }
     case .mlx:
       return powerOfTwoRule(
         element == .e2m1
@@ -63,6 +64,18 @@ private func floored(_ bitPattern: UInt32, _ elementExponent: Int) -> UInt32 {
 /// The E8M0 code of the smallest power of two that is not below `scale`.
 private func ceiled(_ scale: Float, ofZero: UInt32) -> UInt32 {
   scale == 0 ? ofZero : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+}
+
+/// compressed-tensors:src/compressed_tensors/quantization/utils/mxfp_utils.py: rounds up from a
+/// significand of 1.75, also for FP8 elements, in the precision of the weights.
+private func compressedTensorsCode(
+  _ maximum: Float, _ elementExponent: Int, _ source: SourceFormat
+) -> UInt32 {
+  guard source == .float16 else { return floored(maximum.bitPattern + 0x0020_0000, elementExponent) }
+  // An exponent field of zero reads as a power of two of zero, whose scale 2^-127 is zero in FP16
+  // and is then replaced by one.
+  let exponentField = (UInt32(Float16(maximum).bitPattern) + 0x0100) >> 10
+  return exponentField == 0 ? 127 : UInt32(Int(exponentField) - 15 + 127 - elementExponent)
 }
 
 private func powerOfTwoRule(

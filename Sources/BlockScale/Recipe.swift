@@ -62,8 +62,8 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   package func rule(for scheme: Scheme, source: SourceFormat, tensorMaximum: Float) -> BlockRule? {
     switch scheme {
     case .nvfp4: nvfp4Rule(source: source, tensorMaximum: tensorMaximum)
-    case .mxfp4: mxRule(element: .e2m1)
-    case .mxfp8: mxRule(element: .e4m3)
+    case .mxfp4: mxRule(element: .e2m1, source: source)
+    case .mxfp8: mxRule(element: .e4m3, source: source)
     case .fp8Block, .fp8Row: float8Rule(element: .e4m3, source: source, perTensor: false)
     case .fp8Tensor: float8Rule(element: .e4m3, source: source, perTensor: true)
     }

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Minifloat
+package import Safetensors
+import OrderedCollections
+import SystemPackage
+
+/// Golden vectors in `Tests/Vectors`, made by the scripts in `Tools`.
+package struct Vectors: Sendable {
+  package let file: SafetensorsFile
+
+  package init(_ name: String) throws {
+    let folder = FilePath(#filePath).removingLastComponent().removingLastComponent()
+    file = try SafetensorsFile(path: folder.appending("Vectors").appending(name))
+  }
+
+  package subscript(_ name: String) -> TensorInfo? { file.header.tensors[name] }
+
+  /// The bytes of a tensor.
+  package func bytes(_ name: String) throws -> [UInt8] {
+    let tensor = try file.tensor(named: name)
+    // The file stays mapped as long as `self` lives.
+    return unsafe Array(file.bytes(of: tensor))
+  }
+
+  /// The elements of a tensor as fixed-width integers, little-endian.
+  package func integers<Value: FixedWidthInteger>(_ name: String, as: Value.Type) throws -> [Value] {
+    let bytes = try bytes(name)
+    let width = Value.bitWidth / 8
+    return stride(from: 0, to: bytes.count, by: width).map { start in
+      var value: Value = 0
+      for index in (0..<width).reversed() { value = value &<< 8 | Value(truncatingIfNeeded: bytes[start + index]) }
+      return value
+    }
+  }
+
+  /// The elements of an F32 tensor.
+  package func floats(_ name: String) throws -> [Float] {
+    try integers(name, as: UInt32.self).map(Float.init(bitPattern:))
+  }
+
+  /// The elements of an F64 tensor.
+  package func doubles(_ name: String) throws -> [Double] {
+    try integers(name, as: UInt64.self).map(Double.init(bitPattern:))
+  }
+
+  /// The elements of a BF16 tensor.
+  package func bfloats(_ name: String) throws -> [BFloat16] {
+    try integers(name, as: UInt16.self).map(BFloat16.init(bitPattern:))
+  }
+
+  /// The elements of an F16 tensor.
+  package func halves(_ name: String) throws -> [Float16] {
+    try integers(name, as: UInt16.self).map(Float16.init(bitPattern:))
+  }
+}
