@@ -10,12 +10,13 @@ extension Recipe {
     switch self {
     case .deepseek: deepseekFloat8(element, powerOfTwo: false)
     case .deepseekUE8M0: deepseekFloat8(element, powerOfTwo: true)
-    case .torchao: torchaoFloat8(element)
+    case .torchao: torchaoTrainingFloat8(element)
     case .transformerEngine: transformerEngineFloat8(element, source, powerOfTwo: false)
     case .transformerEnginePowerOfTwo: transformerEngineFloat8(element, source, powerOfTwo: true)
     case .coat: coatFloat8(element, perTensor: perTensor)
     case .compressedTensors: compressedTensorsFloat8(element, source)
-    case .modelopt: modeloptFloat8(element)
+    case .modelopt: modeloptFloat8(element, source, perTensor: perTensor)
+    case .torchaoFloat8: torchaoInferenceFloat8(element, source)
     case .modeloptStatic, .torchaoSingleLevel, .mlx, .ggml, .seed, .ocp, .rceil, .even: nil
     }
   }
@@ -44,7 +45,7 @@ private func deepseekFloat8(_ element: ElementFormat, powerOfTwo: Bool) -> Block
 
 // ao:torchao/prototype/blockwise_fp8_training/kernels.py. The stored scale is the reciprocal of the
 // rounded factor, so it is not always A / 448.
-private func torchaoFloat8(_ element: ElementFormat) -> BlockRule {
+private func torchaoTrainingFloat8(_ element: ElementFormat) -> BlockRule {
   let maximum = Double(element.greatestFiniteMagnitude)
   return floatScaleRule(ElementRule(format: element, divides: false)) { a in
     let factor = Float(maximum / Double(max(a, 1e-12)))
@@ -122,11 +123,30 @@ private func compressedTensorsFloat8(_ element: ElementFormat, _ source: SourceF
   }
 }
 
-// Model-Optimizer:modelopt/torch/export/quant_utils.py
-private func modeloptFloat8(_ element: ElementFormat) -> BlockRule {
+// Model-Optimizer:modelopt/torch/export/quant_utils.py. A scale per tensor is a scalar to torch, which
+// leaves the quotient in the precision of the weights; other scales promote it to FP32. An all-zero
+// row or block gets the scale one; for an all-zero tensor the producer stores zero and NaN codes,
+// which is not followed.
+private func modeloptFloat8(
+  _ element: ElementFormat, _ source: SourceFormat, perTensor: Bool
+) -> BlockRule {
   let maximum = element.greatestFiniteMagnitude
-  return floatScaleRule(ElementRule(format: element, divides: true)) { a in
+  return floatScaleRule(
+    ElementRule(format: element, divides: true, intermediate: perTensor ? source : .float32)
+  ) { a in
     let scale = a == 0 ? 1 : a / maximum
     return BlockRule.Choice(scaleCode: scale.bitPattern, factor: scale)
+  }
+}
+
+// ao:torchao/quantization/quant_primitives.py (_choose_scale_float8, _quantize_affine_float8): the
+// scale is divided in the precision of the weights and kept in FP32. A block of zeros gets the scale
+// zero; the producer's codes there are NaN, ours are zero.
+private func torchaoInferenceFloat8(_ element: ElementFormat, _ source: SourceFormat) -> BlockRule {
+  let maximum = element.greatestFiniteMagnitude
+  return floatScaleRule(ElementRule(format: element, divides: true)) { a in
+    let scale = source.rounded(a / maximum)
+    return BlockRule.Choice(
+      scaleCode: scale.bitPattern, factor: scale == 0 ? .infinity : scale)
   }
 }

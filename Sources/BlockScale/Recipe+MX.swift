@@ -23,7 +23,9 @@ extension Recipe {
         floored($0.bitPattern + half, elementExponent)
       }
     case .rceil, .torchao:
-      return powerOfTwoRule(ElementRule(format: element, divides: true)) { ceiled($0 / maximum, ofZero: 0) }
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) {
+        ceiledByLogarithm($0 / maximum)
+      }
     case .modelopt:
       // Model-Optimizer:modelopt/torch/quantization/qtensor/mxfp4_tensor.py, mxfp8_tensor.py
       return powerOfTwoRule(
@@ -31,7 +33,7 @@ extension Recipe {
           ? ElementRule(
             format: element, divides: true, ties: .towardZero, zeroSign: .negativeForZeroInput)
           : ElementRule(format: element, divides: true)
-      ) { ceiled($0 / maximum, ofZero: 0) }
+      ) { ceiledByLogarithm($0 / maximum) }
     case .compressedTensors:
       return powerOfTwoRule(
         ElementRule(
@@ -43,14 +45,18 @@ extension Recipe {
         element == .e2m1
           ? ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
           : ElementRule(format: element, divides: true)
-      ) { ceiled($0 / maximum, ofZero: 127) }
+      ) { a in
+        // mlx:mlx/backend/cpu/quantized.cpp divides in the precision of the weights.
+        let scale = source.rounded(a / maximum)
+        return scale == 0 ? 127 : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+      }
     case .ggml:
       guard element == .e2m1 else { return nil }
       return powerOfTwoRule(
         ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
       ) { $0 == 0 ? 0 : floored($0.bitPattern, elementExponent) }
-    case .modeloptStatic, .torchaoSingleLevel, .transformerEngine, .transformerEnginePowerOfTwo,
-      .deepseek, .deepseekUE8M0, .coat, .seed:
+    case .modeloptStatic, .torchaoSingleLevel, .torchaoFloat8, .transformerEngine,
+      .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .seed:
       return nil
     }
   }
@@ -61,9 +67,26 @@ private func floored(_ bitPattern: UInt32, _ elementExponent: Int) -> UInt32 {
   UInt32(min(max(Int(bitPattern >> 23) - elementExponent, 0), 254))
 }
 
-/// The E8M0 code of the smallest power of two that is not below `scale`.
-private func ceiled(_ scale: Float, ofZero: UInt32) -> UInt32 {
-  scale == 0 ? ofZero : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+/// The E8M0 code of ⌈log₂ scale⌉ as torch evaluates it in FP32.
+///
+/// The logarithm of a value a few units above a power of two rounds to that of the power, whose
+/// exponent is then not raised. How many units depends on how many bits the integer part of the
+/// logarithm takes. Only FP32 sources come so close. The code of zero is zero.
+private func ceiledByLogarithm(_ scale: Float) -> UInt32 {
+  guard scale > 0 else { return 0 }
+  let exponent = Int(scale.exponent)
+  // log₂(1 + n·2⁻²³) ≈ 1.44·n·2⁻²³ vanishes below half a unit of the integer part.
+  let absorbed =
+    switch exponent < 0 ? -exponent - 1 : exponent {
+    case ..<4: 0
+    case ..<8: 1
+    case ..<16: 2
+    case ..<32: 5
+    case ..<64: 11
+    default: 22
+    }
+  let unitsAbove = Int(scale.significand.bitPattern & 0x7F_FFFF)
+  return UInt32(min(max(exponent + 127 + (unitsAbove > absorbed ? 1 : 0), 0), 254))
 }
 
 /// compressed-tensors:src/compressed_tensors/quantization/utils/mxfp_utils.py: rounds up from a

@@ -19,8 +19,9 @@ extension Recipe {
     case .compressedTensors: compressedTensorsNVFP4(source: source, tensorMaximum)
     case .transformerEngine: transformerEngineNVFP4(tensorMaximum)
     case .seed: seedNVFP4(tensorMaximum)
-    case .mlx, .ggml: singleLevelByTableNVFP4()
-    case .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ocp, .rceil, .even: nil
+    case .mlx: singleLevelByTableNVFP4(source)
+    case .ggml: singleLevelByTableNVFP4(.float32)
+    case .torchaoFloat8, .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ocp, .rceil, .even: nil
     }
   }
 }
@@ -127,11 +128,12 @@ private func seedNVFP4(_ tensorMaximum: Float) -> BlockRule {
     factor: { $0 == 0 ? .infinity : scaleValue($0) * g })
 }
 
-// mlx:mlx/backend/cpu/quantized.cpp (fp_quantize). ggml:src/ggml-quants.c uses the same rule in
-// blocks of its own. Both search a table, so ties go low and zeros are positive.
-private func singleLevelByTableNVFP4() -> BlockRule {
+// mlx:mlx/backend/cpu/quantized.cpp (fp_quantize), which divides in the precision of the weights.
+// ggml:src/ggml-quants.c uses the same rule in FP32. Both search a table, so ties go low and zeros
+// are positive.
+private func singleLevelByTableNVFP4(_ precision: SourceFormat) -> BlockRule {
   twoLevelRule(
     divides: true, ties: .towardZero, zeroSign: .positive, tensorScale: nil,
-    scale: { a in scaleCode(a / 6) },
+    scale: { a in scaleCode(precision.rounded(a / 6)) },
     factor: { $0 == 0 ? .infinity : scaleValue($0) })
 }

@@ -12,8 +12,10 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case modelopt
   /// NVIDIA ModelOpt with static (calibrated) block amax; NVFP4 only.
   case modeloptStatic = "modelopt-static"
-  /// torchao; for NVFP4 the two-level form.
+  /// torchao: NVFP4 with two levels, MX as RCEIL, FP8 as its blockwise training quantizes.
   case torchao
+  /// torchao's inference tensor `Float8Tensor`; FP8 only.
+  case torchaoFloat8 = "torchao-float8"
   /// torchao's NVFP4 without a tensor scale.
   case torchaoSingleLevel = "torchao-single-level"
   /// compressed-tensors as llm-compressor drives it; works in the precision of the source.
