@@ -17,7 +17,8 @@ extension Recipe {
     case .compressedTensors: compressedTensorsFloat8(element, source)
     case .modelopt: modeloptFloat8(element, source, perTensor: perTensor)
     case .torchaoFloat8: torchaoInferenceFloat8(element, source)
-    case .modeloptStatic, .torchaoSingleLevel, .mlx, .ggml, .seed, .ocp, .rceil, .even: nil
+    case .modeloptStatic, .torchaoSingleLevel, .mlx, .ggml, .seed, .comfy, .ocp, .rceil, .even:
+      nil
     }
   }
 }
@@ -131,10 +132,13 @@ private func modeloptFloat8(
   _ element: ElementFormat, _ source: SourceFormat, perTensor: Bool
 ) -> BlockRule {
   let maximum = element.greatestFiniteMagnitude
+  let leastNormal: Float = source == .float16 ? 0x1p-14 : .leastNormalMagnitude
   return floatScaleRule(
     ElementRule(format: element, divides: true, intermediate: perTensor ? source : .float32)
   ) { a in
-    let scale = a == 0 ? 1 : a / maximum
+    // The maximum of a row or block is raised to the smallest normal number of the weights.
+    let floor = perTensor ? 0 : leastNormal
+    let scale = a == 0 ? 1 : max(a, floor) / maximum
     return BlockRule.Choice(scaleCode: scale.bitPattern, factor: scale)
   }
 }

@@ -54,9 +54,10 @@ extension Recipe {
       guard element == .e2m1 else { return nil }
       return powerOfTwoRule(
         ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
-      ) { $0 == 0 ? 0 : floored($0.bitPattern, elementExponent) }
+      ) { flooredByLogarithm($0, elementExponent) }
     case .modeloptStatic, .torchaoSingleLevel, .torchaoFloat8, .transformerEngine,
-      .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .seed:
+      .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .seed,
+      .comfy:
       return nil
     }
   }
@@ -87,6 +88,27 @@ private func ceiledByLogarithm(_ scale: Float) -> UInt32 {
     }
   let unitsAbove = Int(scale.significand.bitPattern & 0x7F_FFFF)
   return UInt32(min(max(exponent + 127 + (unitsAbove > absorbed ? 1 : 0), 0), 254))
+}
+
+/// The E8M0 code of ⌊log₂ maximum⌋ as C's `log2f` evaluates it, lowered by the element's exponent:
+/// just below a power of two the logarithm rounds up to that of the power. See
+/// ``ceiledByLogarithm(_:)``.
+private func flooredByLogarithm(_ maximum: Float, _ elementExponent: Int) -> UInt32 {
+  guard maximum > 0 else { return 0 }
+  let next = Int(maximum.exponent) + 1
+  let absorbed =
+    switch next {
+    case -1...2: 0
+    case -3...4: 1
+    case -5...8: 2
+    case -9...16: 5
+    case -17...32: 11
+    case -33...64: 22
+    default: 44
+    }
+  let unitsBelow = 0x80_0000 - Int(maximum.bitPattern & 0x7F_FFFF)
+  let exponent = unitsBelow <= absorbed ? next : next - 1
+  return UInt32(min(max(exponent - elementExponent + 127, 0), 254))
 }
 
 /// compressed-tensors:src/compressed_tensors/quantization/utils/mxfp_utils.py: rounds up from a

@@ -19,6 +19,7 @@ extension Recipe {
     case .compressedTensors: compressedTensorsNVFP4(source: source, tensorMaximum)
     case .transformerEngine: transformerEngineNVFP4(tensorMaximum)
     case .seed: seedNVFP4(tensorMaximum)
+    case .comfy: comfyNVFP4(source: source, tensorMaximum)
     case .mlx: singleLevelByTableNVFP4(source)
     case .ggml: singleLevelByTableNVFP4(.float32)
     case .torchaoFloat8, .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ocp, .rceil, .even: nil
@@ -103,6 +104,17 @@ private func compressedTensorsNVFP4(source: SourceFormat, _ tensorMaximum: Float
       return code == 0 ? 0x20 : code  // A zero scale becomes 0.125.
     },
     factor: { scaleValue($0) / G })
+}
+
+// comfy-kitchen (eager): the tensor scale is divided in the precision T of the weights; block scales
+// as torchao's, without its floor.
+private func comfyNVFP4(source: SourceFormat, _ tensorMaximum: Float) -> BlockRule {
+  let inT = source.rounded(tensorMaximum / codeTimesScaleMaximum)
+  let g = inT > 0 ? inT : multiplier(tensorMaximum)
+  return twoLevelRule(
+    divides: true, zeroSign: .kept, tensorScale: TensorScale(g),
+    scale: { a in scaleCode(min((a / 6) / g, 448)) },
+    factor: { $0 == 0 ? .infinity : g * scaleValue($0) })
 }
 
 // TransformerEngine:transformer_engine/common/cast/nvfp4/core_nvfp4.cuh

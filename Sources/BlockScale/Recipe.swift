@@ -34,6 +34,8 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case mlx
   /// ggml's reference quantizer.
   case ggml
+  /// ComfyUI's comfy-kitchen; NVFP4 only.
+  case comfy
   /// The Triton NVFP4 program for SM120 that this package grew out of.
   case seed
   /// The OCP MX specification's rule, torchao's FLOOR.
