@@ -32,7 +32,16 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ]
     ),
-    .target(name: "Checkpoints", dependencies: ["BlockScale", "Safetensors"]),
+    .target(
+      name: "Checkpoints",
+      dependencies: [
+        "BlockScale",
+        "Minifloat",
+        "Safetensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]
+    ),
     .target(
       name: "BlockScaleCommands",
       dependencies: [
