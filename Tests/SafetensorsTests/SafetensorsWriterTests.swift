@@ -193,8 +193,8 @@ private func write(
   }
 
   #if os(Linux)
-    /// A full disk, as far as a process can fake one: a limit on the size of its files. It holds
-    /// for the whole process, so this happens in another one.
+    // A full disk, as far as a process can fake one: a limit on the size of its files. It holds
+    // for the whole process, so this happens in another one.
     @Test func namesTheTensorThatTheDiskHasNoRoomFor() async throws {
       await #expect(processExitsWith: .success) {
         signal(SIGXFSZ, SIG_IGN)
