@@ -30,7 +30,8 @@ enum CheckpointLocation: Hashable {
       let parent = folder.isEmpty ? "." : folder
       self =
         name.hasSuffix(".index.json")
-        ? .index(path, folder: parent, name: name) : .file(path, folder: parent, name: name)
+        ? .index(path, folder: parent, name: name)
+        : .file(path, folder: parent, name: name)
     } else {
       throw SafetensorsError(.notARegularFile, path: path.string, "this is no regular file")
     }
@@ -45,7 +46,9 @@ enum CheckpointLocation: Hashable {
       return .file(folder.appending("model.safetensors"), folder: folder, name: "model.safetensors")
     }
     if indexes.contains("model.safetensors.index.json") {
-      return .index(folder.appending("model.safetensors.index.json"), folder: folder, name: "model.safetensors.index.json")
+      return .index(
+        folder.appending("model.safetensors.index.json"), folder: folder,
+        name: "model.safetensors.index.json")
     }
     if let index = indexes.first {
       guard indexes.count == 1 else {

@@ -72,6 +72,15 @@ extension String {
   /// Appends the string as a JSON string, with its quotes.
   func renderAsJSON(into output: inout [UInt8]) {
     output.append(UInt8(ascii: "\""))
+    defer { output.append(UInt8(ascii: "\"")) }
+    // Nearly all strings are copied as they stand.
+    let isPlain = utf8.allSatisfy {
+      $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+    }
+    if isPlain {
+      output += utf8
+      return
+    }
     for byte in utf8 {
       switch byte {
       case UInt8(ascii: "\""): output += "\\\"".utf8
@@ -87,6 +96,5 @@ extension String {
       default: output.append(byte)
       }
     }
-    output.append(UInt8(ascii: "\""))
   }
 }

@@ -60,8 +60,10 @@ public struct SafetensorsError: Error, Hashable, Sendable {
 }
 
 extension SafetensorsError: CustomStringConvertible {
-  /// One sentence, such as "model.safetensors: tensor 'a.weight' ends at data offset 64, past the
-  /// 32 bytes of data that the file holds."
+  /// One sentence that names the file, the tensor and the byte offset.
+  ///
+  /// For example: "model.safetensors: tensor 'a.weight' ends at data offset 64, past the 32 bytes
+  /// of data that the file holds."
   public var description: String {
     guard let path else { return message + "." }
     return "\(printable(path)): \(message)."

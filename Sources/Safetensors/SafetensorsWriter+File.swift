@@ -115,8 +115,8 @@ extension SafetensorsWriter {
         throw .system(
           systemErrno(from: error), path: path.string, tensor: tensor,
           offset: tensorOffset + done,
-          tensor.map { "tensor \(quoted($0)) cannot be written at data offset \(tensorOffset + done)" }
-            ?? "the header cannot be written")
+          (tensor.map { "tensor \(quoted($0)) cannot be written at data offset" }
+            ?? "the header cannot be written at byte") + " \(tensorOffset + done)")
       }
     }
   }

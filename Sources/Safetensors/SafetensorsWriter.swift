@@ -142,6 +142,7 @@ public final class SafetensorsWriter: Sendable {
   ///
   /// - Throws: ``SafetensorsError`` with the code ``SafetensorsError/Code/systemCallFailed``.
   public func synchronize() throws(SafetensorsError) {
+    state.withLock { precondition(!$0.isFinished, "A finished file cannot be synchronized") }
     #if canImport(Darwin)
       let result = fsync(descriptor.rawValue)
     #else
@@ -160,16 +161,17 @@ public final class SafetensorsWriter: Sendable {
   /// - Throws: ``SafetensorsError`` with the code ``SafetensorsError/Code/incompleteTensor``, which
   ///   leaves the file open, or ``SafetensorsError/Code/systemCallFailed``.
   public func finish() throws(SafetensorsError) {
+    state.withLock {
+      precondition(!$0.isFinished, "A file can be finished once only")
+      precondition($0.writesUnderWay == 0, "A file cannot be finished while it is written")
+    }
     try checkComplete()
     guard fsync(descriptor.rawValue) == 0 else {
       throw .system(
         Errno(rawValue: errno), path: path.string, "the file cannot be flushed to the disk")
     }
-    state.withLock {
-      precondition(!$0.isFinished, "A file can be finished once only")
-      precondition($0.writesUnderWay == 0, "A file cannot be finished while it is written")
-      $0.isFinished = true
-    }
+    // Closing releases the descriptor even where it fails.
+    state.withLock { $0.isFinished = true }
     do {
       try descriptor.close()
     } catch {
