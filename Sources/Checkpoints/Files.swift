@@ -30,6 +30,22 @@ enum FileKind: Sendable {
   }
 }
 
+extension FileKind {
+  /// The size of a file in bytes and when it was last modified, which together tell whether it is
+  /// still the file that it was.
+  static func identity(
+    of path: FilePath
+  ) throws(CheckpointError) -> (bytes: Int, modified: String) {
+    do throws(Errno) {
+      let status = try Stat(path)
+      let time = status.st_mtim
+      return (Int(status.size), "\(time.tv_sec).\(time.tv_nsec)")
+    } catch {
+      throw CheckpointError(.systemCall, "\(path): cannot be looked at: \(error.description).")
+    }
+  }
+}
+
 /// Runs a system call that returns −1 on failure.
 ///
 /// The calls below take paths as C strings, which Swift bridges for the length of the call.

@@ -19,7 +19,7 @@ struct PanelReader: Sendable {
   /// The panels that a tensor is worked on in: whole matrices if it is stored transposed, else about
   /// `bytes` bytes of codes each, on block boundaries.
   func panels(bytes: Int = 1 << 20) -> [(matrix: Int, rows: Range<Int>)] {
-    let unit = tensor.scalesAreSwizzled ? 128 : min(tensor.blocking.rows, tensor.rows)
+    let unit = tensor.scalesAreSwizzled ? 128 : tensor.blocking.panelUnit(rows: tensor.rows)
     return splitIntoPanels(
       matrices: tensor.matrices, rows: tensor.rows,
       rowBytes: tensor.element.byteCount(tensor.columns), unit: unit, bytes: bytes,
@@ -87,6 +87,12 @@ struct PanelReader: Sendable {
         start + blockRows.lowerBound * grid.columns * width..<start
           + blockRows.upperBound * grid.columns * width])
   }
+}
+
+extension Blocking {
+  /// The number of rows that a panel must be a multiple of to hold whole blocks. Blocks that cover
+  /// all rows have their scale from elsewhere, so that any panel will do.
+  func panelUnit(rows: Int) -> Int { self.rows == .max ? 1 : min(self.rows, rows) }
 }
 
 /// The rows of blocks that cover a range of rows that begins on a block boundary.

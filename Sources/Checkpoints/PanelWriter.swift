@@ -14,7 +14,8 @@ struct PanelWriter: Sendable {
   /// The panels that a source of `rowBytes` bytes a row is worked on in.
   func panels(rowBytes: Int, bytes: Int) -> [(matrix: Int, rows: Range<Int>)] {
     // A tile of swizzled scales covers 128 rows, and panels must not share one.
-    let unit = form.scalesAreSwizzled ? 128 : min(shape.scheme.blocking.rows, shape.rows)
+    let unit =
+      form.scalesAreSwizzled ? 128 : shape.scheme.blocking.panelUnit(rows: shape.rows)
     return splitIntoPanels(
       matrices: shape.matrices, rows: shape.rows, rowBytes: rowBytes, unit: unit, bytes: bytes,
       whole: form.isStoredTransposed)
