@@ -45,8 +45,12 @@ let package = Package(
     .target(
       name: "BlockScaleCommands",
       dependencies: [
+        "BlockScale",
         "Checkpoints",
+        "Safetensors",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ]
     ),
     .executableTarget(

@@ -1,9 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import ArgumentParser
+import Checkpoints
 
 /// The root of the command line.
 public struct BlockScaleCommand: ParsableCommand {
-  public static let configuration = CommandConfiguration(commandName: "blockscale")
+  /// The name, the version and the subcommands.
+  public static let configuration = CommandConfiguration(
+    commandName: "blockscale",
+    abstract: "Convert, check and compare block-scaled FP8 and FP4 checkpoints on the CPU.",
+    discussion: """
+      A checkpoint is a .safetensors file, or a Hugging Face model folder with config.json and one \
+      or more shards. Results go to standard output, progress to standard error. The exit code is \
+      0 when all is done, 1 when something failed or was violated, and 64 for wrong usage.
+      """,
+    version: Converter.version,
+    subcommands: [
+      QuantizeCommand.self, DequantizeCommand.self, ConvertCommand.self, InspectCommand.self,
+      CompareCommand.self, VerifyCommand.self,
+    ])
+
+  /// Creates the command.
   public init() {}
 }

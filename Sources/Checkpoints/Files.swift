@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Safetensors
-import SystemPackage
+package import SystemPackage
 
 #if canImport(Darwin)
   import Darwin
@@ -103,6 +103,13 @@ func writeFile(_ bytes: [UInt8], to path: FilePath) throws(CheckpointError) {
     let reason = (error as? Errno)?.description ?? "\(error)"
     throw CheckpointError(.systemCall, "\(path): cannot be written: \(reason).")
   }
+}
+
+/// Writes a file under a temporary name and gives it its own when it is complete.
+package func writeFileAtomically(_ bytes: [UInt8], to path: FilePath) throws(CheckpointError) {
+  let temporary = FilePath("\(path).partial")
+  try writeFile(bytes, to: temporary)
+  try renameItem(temporary, to: path)
 }
 
 /// Copies a file's contents.

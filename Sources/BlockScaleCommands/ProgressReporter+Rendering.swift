@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension ProgressReporter.State {
+  /// The part of the work that is done, from 0 to 1.
+  package var fraction: Double {
+    total > 0 ? min(max(Double(done) / Double(total), 0), 1) : 1
+  }
+
+  /// The whole percents that are done: 100 only at the very end.
+  package var percent: Int {
+    Int(fraction * 100)
+  }
+
+  /// The seconds that remain at the average speed so far, or nil while that says little.
+  package var secondsLeft: Double? {
+    guard done > 0, seconds >= 0.5 else { return nil }
+    return Double(max(total - done, 0)) / Double(done) * seconds
+  }
+}
+
+extension ProgressReporter {
+  /// The changing line, in at most `width` columns and without a line break.
+  ///
+  /// A narrow terminal loses first the tensor, then the rate, the time, the verb, the bytes and
+  /// the bar; the percentage always stays.
+  package static func render(_ state: State, width: Int, color: Bool) -> String {
+    // Pads to the greatest widths that occur, so that nothing jumps about.
+    let total = ByteText.bytes(state.total)
+    let done = ByteText.bytes(min(state.done, state.total))
+    let left = state.secondsLeft.map { ByteText.seconds($0) + " left" } ?? ""
+    let rate = ByteText.rate(bytes: state.done, seconds: state.seconds)
+    let barWidth = width >= 100 ? 24 : 12
+    // In the order on the line, each with its rank among what a narrow terminal keeps.
+    let parts: [(rank: Int, text: String)] = [
+      (3, state.verb),
+      (1, String(repeating: "━", count: barWidth)),
+      (0, "\(state.percent) %".paddedLeft(to: 5)),
+      (2, done.paddedLeft(to: max(9, total.displayWidth)) + " of " + total),
+      (5, rate.paddedLeft(to: 11)),
+      (4, left.paddedLeft(to: 16)),
+    ]
+    var room = width + 2
+    var kept: Set<Int> = []
+    for (rank, text) in parts.sorted(by: { $0.rank < $1.rank }) {
+      guard rank == 0 || text.displayWidth + 2 <= room else { break }
+      room -= text.displayWidth + 2
+      kept.insert(rank)
+    }
+    var texts = parts.filter { kept.contains($0.rank) }.map { rank, text in
+      rank == 1 ? bar(state.fraction, width: barWidth, color: color) : text
+    }
+    // Fewer columns than these tell no tensor from another.
+    if kept.count == parts.count, room - 2 >= 12 {
+      texts.append(state.item.printable.truncatedInMiddle(to: room - 2))
+    }
+    return texts.joined(separator: "  ")
+  }
+
+  /// A line for a log: `Quantizing:  40 %, 0.80 GB of 2.00 GB, 620.00 MB/s`.
+  package static func renderPlain(_ state: State) -> String {
+    let percent = "\(state.percent) %".paddedLeft(to: 4)
+    let bytes = "\(ByteText.bytes(state.done)) of \(ByteText.bytes(state.total))"
+    let left = state.secondsLeft.map { ", \(ByteText.seconds($0)) left" } ?? ""
+    let rate = ByteText.rate(bytes: state.done, seconds: state.seconds)
+    return "\(state.verb): \(percent), \(bytes), \(rate)\(left)"
+  }
+
+  /// The line at the end: `Quantized 224 tensors: 1.97 GB in 3.2 s (615.63 MB/s)`.
+  package static func finalLine(_ summary: String, bytes: Int, seconds: Double) -> String {
+    let rate = ByteText.rate(bytes: bytes, seconds: seconds)
+    return "\(summary): \(ByteText.bytes(bytes)) in \(ByteText.seconds(seconds)) (\(rate))"
+  }
+
+  private static func bar(_ fraction: Double, width: Int, color: Bool) -> String {
+    // In half columns, which the line-drawing characters can show.
+    let halves = Int(fraction * Double(2 * width))
+    let full = String(repeating: "━", count: halves / 2)
+    let half = halves.isMultiple(of: 2) ? "" : "╸"
+    let count = width - full.displayWidth - half.displayWidth
+    guard color else {
+      return full + half + String(repeating: "·", count: count)
+    }
+    // Cyan, then faint, then neither: legible on light and on dark backgrounds.
+    let rest = String(repeating: "━", count: count)
+    return "\u{1B}[36m\(full)\(half)\u{1B}[0m\u{1B}[2m\(rest)\u{1B}[0m"
+  }
+}
