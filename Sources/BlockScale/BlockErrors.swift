@@ -6,7 +6,7 @@ struct BlockErrors {
   private var signalHigh = SIMD8<Double>()
   private var errorLow = SIMD8<Double>()
   private var errorHigh = SIMD8<Double>()
-  private var maximum = SIMD16<UInt32>()
+  private var maximum = SIMD16<Int32>()
   private var saturated = SIMD16<Int32>()
   private var underflowed = SIMD16<Int32>()
   private var nonFinite = SIMD16<Int32>()
@@ -17,11 +17,10 @@ struct BlockErrors {
     reference: SIMD16<Float>, candidate: SIMD16<Float>, saturated clipped: SIMD16<Int32>,
     count newCount: Int
   ) {
-    let infinityBits: UInt32 = 0x7F80_0000
-    let isNonFinite =
-      pointwiseMax(reference.magnitudeBits, candidate.magnitudeBits) .>= infinityBits
-    let x = reference.replacing(with: 0, where: isNonFinite)
-    let y = candidate.replacing(with: 0, where: isNonFinite)
+    // A NaN or an infinity minus itself is NaN.
+    let nonFiniteLanes = ((reference - reference) + (candidate - candidate)).nanLanes
+    let x = SIMD16<Float>(bits: reference.bits & ~nonFiniteLanes)
+    let y = SIMD16<Float>(bits: candidate.bits & ~nonFiniteLanes)
     let difference = y - x
     // Sums in Double: squares of floats overflow and underflow a Float.
     let xLow = SIMD8<Double>(x.lowHalf)
@@ -32,10 +31,10 @@ struct BlockErrors {
     signalHigh += xHigh * xHigh
     errorLow += dLow * dLow
     errorHigh += dHigh * dHigh
-    maximum = pointwiseMax(maximum, difference.magnitudeBits)
-    saturated &+= clipped.replacing(with: 0, where: isNonFinite)
-    underflowed &-= SIMD16<Int32>().replacing(with: 1, where: (y .== 0) .& (x .!= 0))
-    nonFinite &-= SIMD16<Int32>().replacing(with: 1, where: isNonFinite)
+    maximum = maximum.maximum(difference.magnitudeBits)
+    saturated &+= clipped & ~nonFiniteLanes
+    underflowed &+= y.zeroLanes & ~x.zeroLanes
+    nonFinite &+= nonFiniteLanes
     count += newCount
   }
 
@@ -46,7 +45,7 @@ struct BlockErrors {
     part.count = count - part.nonFiniteCount
     part.signalPower = signalLow.sum() + signalHigh.sum()
     part.errorPower = errorLow.sum() + errorHigh.sum()
-    part.maximumError = Float(bitPattern: maximum.max())
+    part.maximumError = Float(bitPattern: UInt32(maximum.max()))
     part.saturatedCount = -Int(saturated.wrappedSum())
     part.underflowedCount = -Int(underflowed.wrappedSum())
     metrics.merge(part)

@@ -126,17 +126,17 @@ package struct BlockQuantizer: Sendable {
     _ panel: Panel, as type: Source.Type, encoder: Encoder, rows: Range<Int>, columns: Range<Int>
   ) -> BlockRule.Choice {
     if let wholeTensorChoice { return wholeTensorChoice }
-    var maximumBits = SIMD16<UInt32>()
+    var maximumBits = SIMD16<Int32>()
     for row in rows {
       var column = columns.lowerBound
       while column < columns.upperBound {
         let values = unsafe Source.load(
           panel.address(row, column, source), count: columns.upperBound - column)
-        maximumBits = pointwiseMax(maximumBits, values.magnitudeBits)
+        maximumBits = maximumBits.maximum(values.magnitudeBits)
         column += 16
       }
     }
-    let maximum = Float(bitPattern: maximumBits.max())
+    let maximum = Float(bitPattern: UInt32(maximumBits.max()))
     if maximum.isFinite {
       let choice = rule.choose(maximum)
       guard searchesScales, maximum > 0 else { return choice }
@@ -191,12 +191,10 @@ package struct BlockQuantizer: Sendable {
   @inline(never)
   private func rounded(_ values: SIMD16<Float>, to format: SourceFormat) -> SIMD16<Float> {
     if format == .bfloat16 {
-      // Bit patterns of floats; round half to even in the upper half. NaN is encoded as it is.
-      let bits = unsafe unsafeBitCast(values, to: SIMD16<UInt32>.self)
-      let lowBit = (bits &>> 16) & 1
-      let upper = (bits &+ 0x7FFF &+ lowBit) & 0xFFFF_0000
-      return unsafe unsafeBitCast(upper, to: SIMD16<Float>.self)
-        .replacing(with: values, where: values .!= values)
+      // Round half to even in the upper half. NaN is encoded as it is.
+      let bits = values.bits
+      let upper = (bits &+ 0x7FFF &+ ((bits &>> 16) & 1)) & SIMD16(repeating: -0x1_0000)
+      return SIMD16<Float>(bits: upper.replaced(with: bits, in: values.nanLanes))
     }
     var result = values
     for index in 0..<16 { result[index] = format.rounded(values[index]) }
@@ -221,7 +219,7 @@ package struct BlockQuantizer: Sendable {
   /// Writes the first `count` codes at a column of a row.
   @inline(__always)
   private func write<Encoder: ElementEncoder>(
-    _ codes: SIMD16<UInt32>, of encoder: Encoder.Type, count: Int,
+    _ codes: SIMD16<Int32>, of encoder: Encoder.Type, count: Int,
     to row: UnsafeMutableRawPointer, column: Int
   ) {
     // All stores stay inside the row, whose extent was checked.

@@ -37,10 +37,9 @@ extension BFloat16: SourceValue {
 
   @inline(__always)
   public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
-    // The caller vouches for the extent of the memory; a bit pattern is as good a Float as any.
+    // The caller vouches for the extent of the memory.
     let halves = unsafe address.loadUnaligned(as: SIMD16<UInt16>.self)
-    return unsafe unsafeBitCast(
-      SIMD16<UInt32>(truncatingIfNeeded: halves) &<< 16, to: SIMD16<Float>.self)
+    return SIMD16<Float>(bits: SIMD16<Int32>(truncatingIfNeeded: halves) &<< 16)
   }
 
   @inline(__always)
@@ -59,15 +58,14 @@ extension Float16: SourceValue {
     // Without F16C a conversion is a library call for each value, so the fields are moved instead:
     // read 13 places further left they are the value times 2^-112, subnormals included.
     // The caller vouches for the extent of the memory.
-    let halves = SIMD16<UInt32>(
+    let halves = SIMD16<Int32>(
       truncatingIfNeeded: unsafe address.loadUnaligned(as: SIMD16<UInt16>.self))
     let magnitude = halves & 0x7FFF
-    // Bit patterns of floats, reinterpreted.
-    let scaled = unsafe unsafeBitCast(magnitude &<< 13, to: SIMD16<Float>.self) * 0x1p112
-    var bits = unsafe unsafeBitCast(scaled, to: SIMD16<UInt32>.self)
-    bits.replace(with: magnitude &<< 13 | 0x7F80_0000, where: magnitude .>= 0x7C00)
-    // Bit patterns of floats, reinterpreted.
-    return unsafe unsafeBitCast(bits | (halves & 0x8000) &<< 16, to: SIMD16<Float>.self)
+    let scaled = SIMD16<Float>(bits: magnitude &<< 13) * 0x1p112
+    // An exponent field of ones stays one.
+    let special = (SIMD16(repeating: 0x7BFF) &- magnitude) &>> 31
+    let bits = scaled.bits.replaced(with: magnitude &<< 13 | 0x7F80_0000, in: special)
+    return SIMD16<Float>(bits: bits | (halves & 0x8000) &<< 16)
   }
 
   @inline(__always)
@@ -92,16 +90,6 @@ extension SourceValue {
   }
 }
 
-extension SIMD16<Float> {
-  /// The bit patterns without their sign bits; as integers they order like the magnitudes, with
-  /// infinity and NaN above every finite value.
-  @inline(__always)
-  package var magnitudeBits: SIMD16<UInt32> {
-    // Floats as their bit patterns.
-    unsafe unsafeBitCast(self, to: SIMD16<UInt32>.self) & 0x7FFF_FFFF
-  }
-}
-
 /// The largest magnitude of a run of values, as a bit pattern without sign.
 ///
 /// NaN orders above infinity, so a result of `0x7F80_0000` or more tells that a value is not finite.
@@ -111,16 +99,16 @@ package func maximumMagnitudeBits<Source: SourceValue>(
   let count = values.count / Source.sourceFormat.byteCount
   // An empty buffer has no base address and is not read.
   guard count > 0, let base = values.baseAddress else { return 0 }
-  var maximum = SIMD16<UInt32>()
+  var maximum = SIMD16<Int32>()
   var index = 0
   while index < count {
     // Inside the buffer: `load` is told how many values are left.
     let chunk = unsafe Source.load(
       base + index * Source.sourceFormat.byteCount, count: count - index)
-    maximum = pointwiseMax(maximum, chunk.magnitudeBits)
+    maximum = maximum.maximum(chunk.magnitudeBits)
     index += 16
   }
-  return maximum.max()
+  return UInt32(maximum.max())
 }
 
 extension SourceFormat {
