@@ -177,7 +177,7 @@ package struct BlockQuantizer: Sendable {
         if rule.element.intermediate != .float32 {
           scaled = rounded(scaled, to: rule.element.intermediate)
         }
-        let encoded = encoder.encode(scaled, source: values)
+        let encoded = encoder.encode(scaled, source: choice.isErased ? SIMD16() : values)
         unsafe write(encoded.codes, of: Encoder.self, count: count, to: codes, column: column)
         var decoded = encoded.values * scale
         if let tensorScale = rule.tensorScale { decoded = tensorScale.applied(to: decoded) }
