@@ -17,6 +17,11 @@ struct BlockErrors {
     reference: SIMD16<Float>, candidate: SIMD16<Float>, saturated clipped: SIMD16<Int32>,
     count newCount: Int
   ) {
+    // Lanes beyond the last value hold zero, which a NaN scale decodes to NaN.
+    var candidate = candidate
+    if newCount < 16 {
+      for lane in newCount..<16 { candidate[lane] = 0 }
+    }
     let infinityBits: UInt32 = 0x7F80_0000
     let isNonFinite =
       pointwiseMax(reference.magnitudeBits, candidate.magnitudeBits) .>= infinityBits
