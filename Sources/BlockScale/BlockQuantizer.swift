@@ -32,7 +32,9 @@ package struct BlockQuantizer: Sendable {
     self.searchesScales = searchesScales
     wholeTensorChoice =
       blocking != .tensor
-      ? nil : tensorMaximum.isFinite ? rule.choose(tensorMaximum) : rule.nonFiniteChoice
+      ? nil
+      : tensorMaximum.isFinite || rule.hidesNonFinite
+        ? rule.choose(tensorMaximum) : rule.nonFiniteChoice
   }
 
   /// A panel of values and the places for its codes and scales.
