@@ -17,6 +17,11 @@ struct BlockErrors {
     reference: SIMD16<Float>, candidate: SIMD16<Float>, saturated clipped: SIMD16<Int32>,
     count newCount: Int
   ) {
+    // Lanes beyond the last value hold zero, which a NaN scale decodes to NaN.
+    var candidate = candidate
+    if newCount < 16 {
+      for lane in newCount..<16 { candidate[lane] = 0 }
+    }
     // A NaN or an infinity minus itself is NaN.
     let nonFiniteLanes = ((reference - reference) + (candidate - candidate)).nanLanes
     let x = SIMD16<Float>(bits: reference.bits & ~nonFiniteLanes)

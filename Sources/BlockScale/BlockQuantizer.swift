@@ -32,7 +32,9 @@ package struct BlockQuantizer: Sendable {
     self.searchesScales = searchesScales
     wholeTensorChoice =
       blocking != .tensor
-      ? nil : tensorMaximum.isFinite ? rule.choose(tensorMaximum) : rule.nonFiniteChoice
+      ? nil
+      : tensorMaximum.isFinite || rule.hidesNonFinite
+        ? rule.choose(tensorMaximum) : rule.nonFiniteChoice
   }
 
   /// A panel of values and the places for its codes and scales.
@@ -114,6 +116,7 @@ package struct BlockQuantizer: Sendable {
         encodeBlock(
           panel, as: type, encoder: encoder, rows: rows, columns: columns, choice: choice,
           errors: &accumulator)
+        if choice.isErased { erase(panel, as: Encoder.self, rows: rows, columns: columns) }
       }
       accumulator.flush(into: &metrics)
     }
@@ -184,6 +187,23 @@ package struct BlockQuantizer: Sendable {
         errors.add(
           reference: values, candidate: decoded, saturated: encoded.saturated, count: count)
         column += 16
+      }
+    }
+  }
+
+  /// Overwrites the codes of a block, which decode to zeros of either sign, with +0.
+  @inline(never)
+  private func erase<Encoder: ElementEncoder>(
+    _ panel: Panel, as encoder: Encoder.Type, rows: Range<Int>, columns: Range<Int>
+  ) {
+    let rowBytes = rule.element.format.byteCount(panel.columns)
+    for row in rows {
+      // Inside the panel, whose extents were checked.
+      let codes = unsafe panel.codes.baseAddress.unsafelyUnwrapped + row * rowBytes
+      for column in stride(from: columns.lowerBound, to: columns.upperBound, by: 16) {
+        unsafe write(
+          SIMD16(), of: encoder, count: min(16, columns.upperBound - column), to: codes,
+          column: column)
       }
     }
   }

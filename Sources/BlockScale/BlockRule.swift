@@ -11,10 +11,13 @@ package struct BlockRule: Sendable {
   package struct Choice: Sendable, Hashable {
     package var scaleCode: UInt32
     package var factor: Float
+    /// Whether every value becomes +0, also a negative one.
+    package var isErased: Bool
 
-    package init(scaleCode: UInt32, factor: Float) {
+    package init(scaleCode: UInt32, factor: Float, isErased: Bool = false) {
       self.scaleCode = scaleCode
       self.factor = factor
+      self.isErased = isErased
     }
   }
 

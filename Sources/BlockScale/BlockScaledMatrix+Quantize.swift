@@ -58,10 +58,13 @@ extension BlockScaledMatrix {
       Float(bitPattern: unsafe BlockScale.maximumMagnitudeBits(Source.self, $0))
     }
     let maximum = sharedMaximum ?? ownMaximum
+    // A value that is not finite spoils its block, not the tensor scale that all blocks share.
+    let finiteMaximum =
+      maximum.isFinite ? maximum : largestMagnitude(values) { $0.isFinite }
     guard
       let rule = recipe.rule(
         element: Element.elementFormat, scale: Scale.scaleFormat, source: Source.sourceFormat,
-        tensorMaximum: maximum.isFinite ? maximum : 0, perTensor: blocking == .tensor)
+        tensorMaximum: finiteMaximum, perTensor: blocking == .tensor)
     else {
       throw BlockScaleError(
         .unsupportedRecipe,
@@ -73,7 +76,9 @@ extension BlockScaledMatrix {
         .unsupportedRecipe, "Only NVFP4 scales can be searched, not those of '\(recipe.rawValue)'.")
     }
     let quantizer = BlockQuantizer(
-      rule: rule, blocking: blocking, source: Source.sourceFormat, tensorMaximum: maximum,
+      rule: rule, blocking: blocking, source: Source.sourceFormat,
+      tensorMaximum: maximum.isNaN && rule.hidesNonFinite
+        ? largestMagnitude(values) { !$0.isNaN } : maximum,
       searchesScales: searchesScales)
     let grid = blocking.grid(rows: rows, columns: columns)
     let codeBytes = rows * Element.elementFormat.byteCount(columns)
@@ -116,6 +121,19 @@ extension Recipe {
       default: BlockRule?.none
       }
     return rule?.scaleFormat == scale ? rule : nil
+  }
+}
+
+/// The largest magnitude among the values that count.
+private func largestMagnitude<Source: SourceValue>(
+  _ values: [Source], where counts: (Float) -> Bool
+) -> Float {
+  // A buffer of the array, alive during the call; every offset is that of one of its values.
+  unsafe values.withUnsafeBytes { buffer in
+    stride(from: 0, to: buffer.count, by: Source.sourceFormat.byteCount).reduce(0) {
+      let value = unsafe Source.load(buffer.baseAddress.unsafelyUnwrapped + $1)
+      return counts(value) ? max($0, value.magnitude) : $0
+    }
   }
 }
 

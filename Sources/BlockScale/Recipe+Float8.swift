@@ -126,8 +126,8 @@ private func compressedTensorsFloat8(_ element: ElementFormat, _ source: SourceF
 
 // Model-Optimizer:modelopt/torch/export/quant_utils.py. A scale per tensor is a scalar to torch, which
 // leaves the quotient in the precision of the weights; other scales promote it to FP32. An all-zero
-// row or block gets the scale one; for an all-zero tensor the producer stores zero and NaN codes,
-// which is not followed.
+// row or block gets the scale one; for a tensor whose scale is zero, also from underflow, the
+// producer stores zero and NaN codes, which is not followed.
 private func modeloptFloat8(
   _ element: ElementFormat, _ source: SourceFormat, perTensor: Bool
 ) -> BlockRule {
@@ -138,7 +138,8 @@ private func modeloptFloat8(
   ) { a in
     // The maximum of a row or block is raised to the smallest normal number of the weights.
     let floor = perTensor ? 0 : leastNormal
-    let scale = a == 0 ? 1 : max(a, floor) / maximum
+    let quotient = max(a, floor) / maximum
+    let scale = a == 0 || quotient == 0 ? 1 : quotient
     return BlockRule.Choice(scaleCode: scale.bitPattern, factor: scale)
   }
 }

@@ -55,9 +55,14 @@ extension Recipe {
       return powerOfTwoRule(
         ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
       ) { flooredByLogarithm($0, elementExponent) }
+    case .comfy:
+      // comfy-kitchen (eager): RCEIL, but zeros of either sign become +0 in a block of zeros.
+      guard element == .e4m3 else { return nil }
+      return powerOfTwoRule(ElementRule(format: element, divides: true), erasesZeros: true) {
+        ceiledByLogarithm($0 / maximum)
+      }
     case .modeloptStatic, .torchaoSingleLevel, .torchaoFloat8, .transformerEngine,
-      .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .seed,
-      .comfy:
+      .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .seed:
       return nil
     }
   }
@@ -124,12 +129,14 @@ private func compressedTensorsCode(
 }
 
 private func powerOfTwoRule(
-  _ element: ElementRule, scale: @escaping @Sendable (Float) -> UInt32
+  _ element: ElementRule, erasesZeros: Bool = false, scale: @escaping @Sendable (Float) -> UInt32
 ) -> BlockRule {
   BlockRule(
     element: element, scaleFormat: .e8m0,
     choose: { blockMaximum in
       let code = scale(blockMaximum)
-      return BlockRule.Choice(scaleCode: code, factor: ScaleFormat.e8m0.value(ofCode: code))
+      return BlockRule.Choice(
+        scaleCode: code, factor: ScaleFormat.e8m0.value(ofCode: code),
+        isErased: erasesZeros && blockMaximum == 0)
     })
 }

@@ -44,14 +44,17 @@ private func multiplier(_ tensorMaximum: Float) -> Float {
 
 private func twoLevelRule(
   divides: Bool, ties: TieRule = .even, zeroSign: ElementRule.ZeroSign, tensorScale: TensorScale?,
-  scale: @escaping @Sendable (Float) -> UInt32, factor: @escaping @Sendable (UInt32) -> Float
+  erasesInfiniteFactor: Bool = false, scale: @escaping @Sendable (Float) -> UInt32,
+  factor: @escaping @Sendable (UInt32) -> Float
 ) -> BlockRule {
   BlockRule(
     element: ElementRule(format: .e2m1, divides: divides, ties: ties, zeroSign: zeroSign),
     scaleFormat: .e4m3, tensorScale: tensorScale,
     choose: { blockMaximum in
       let code = scale(blockMaximum)
-      return BlockRule.Choice(scaleCode: code, factor: factor(code))
+      let factor = factor(code)
+      return BlockRule.Choice(
+        scaleCode: code, factor: factor, isErased: erasesInfiniteFactor && factor == .infinity)
     },
     factor: factor)
 }
@@ -107,12 +110,12 @@ private func compressedTensorsNVFP4(source: SourceFormat, _ tensorMaximum: Float
 }
 
 // comfy-kitchen (eager): the tensor scale is divided in the precision T of the weights; block scales
-// as torchao's, without its floor.
+// as torchao's, without its floor. A block whose scale is zero becomes +0 throughout.
 private func comfyNVFP4(source: SourceFormat, _ tensorMaximum: Float) -> BlockRule {
   let inT = source.rounded(tensorMaximum / codeTimesScaleMaximum)
   let g = inT > 0 ? inT : multiplier(tensorMaximum)
   return twoLevelRule(
-    divides: true, zeroSign: .kept, tensorScale: TensorScale(g),
+    divides: true, zeroSign: .kept, tensorScale: TensorScale(g), erasesInfiniteFactor: true,
     scale: { a in scaleCode(min((a / 6) / g, 448)) },
     factor: { $0 == 0 ? .infinity : g * scaleValue($0) })
 }

@@ -34,7 +34,7 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case mlx
   /// ggml's reference quantizer.
   case ggml
-  /// ComfyUI's comfy-kitchen; NVFP4 only.
+  /// ComfyUI's comfy-kitchen: NVFP4 and MXFP8.
   case comfy
   /// The Triton NVFP4 program for SM120 that this package grew out of.
   case seed

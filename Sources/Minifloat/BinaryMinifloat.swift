@@ -131,6 +131,16 @@ extension BinaryMinifloat {
   @inlinable
   public static func < (left: Self, right: Self) -> Bool { left.floatValue < right.floatValue }
 
+  // The defaults of `Comparable` negate `<`, which is true where either is NaN.
+
+  /// Orders values; false where either is NaN.
+  @inlinable
+  public static func <= (left: Self, right: Self) -> Bool { left.floatValue <= right.floatValue }
+
+  /// Orders values; false where either is NaN.
+  @inlinable
+  public static func >= (left: Self, right: Self) -> Bool { left.floatValue >= right.floatValue }
+
   /// Feeds the value, not the code, so that `-0` and `0` hash alike.
   @inlinable
   public func hash(into hasher: inout Hasher) { hasher.combine(floatValue) }

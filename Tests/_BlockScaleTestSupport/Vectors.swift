@@ -2,6 +2,7 @@
 
 package import Minifloat
 package import Safetensors
+import Foundation
 import OrderedCollections
 import SystemPackage
 
@@ -9,10 +10,22 @@ import SystemPackage
 package struct Vectors: Sendable {
   package let file: SafetensorsFile
 
-  package init(_ name: String) throws {
-    let folder = FilePath(#filePath).removingLastComponent().removingLastComponent()
-    file = try SafetensorsFile(path: folder.appending("Vectors").appending(name))
+  private static let folder =
+    FilePath(#filePath).removingLastComponent().removingLastComponent().appending("Vectors")
+
+  /// The names of the files in `Tests/Vectors` that begin with `prefix`, sorted; what the scripts
+  /// make beyond the files of the repository is found when it is put there.
+  package static func names(prefix: String) -> [String] {
+    let names = try? FileManager.default.contentsOfDirectory(atPath: folder.string)
+    return (names ?? []).filter { $0.hasPrefix(prefix) }.sorted()
   }
+
+  package init(_ name: String) throws {
+    file = try SafetensorsFile(path: Self.folder.appending(name))
+  }
+
+  /// The names of all tensors.
+  package var tensorNames: [String] { Array(file.header.tensors.keys) }
 
   package subscript(_ name: String) -> TensorInfo? { file.header.tensors[name] }
 
@@ -24,12 +37,15 @@ package struct Vectors: Sendable {
   }
 
   /// The elements of a tensor as fixed-width integers, little-endian.
-  package func integers<Value: FixedWidthInteger>(_ name: String, as: Value.Type) throws -> [Value] {
+  package func integers<Value: FixedWidthInteger>(_ name: String, as: Value.Type) throws -> [Value]
+  {
     let bytes = try bytes(name)
     let width = Value.bitWidth / 8
     return stride(from: 0, to: bytes.count, by: width).map { start in
       var value: Value = 0
-      for index in (0..<width).reversed() { value = value &<< 8 | Value(truncatingIfNeeded: bytes[start + index]) }
+      for index in (0..<width).reversed() {
+        value = value &<< 8 | Value(truncatingIfNeeded: bytes[start + index])
+      }
       return value
     }
   }

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A seeded generator (SplitMix64), so that a failure can be repeated.
+package struct SplitMix: RandomNumberGenerator, Sendable {
+  private var state: UInt64
+
+  package init(seed: UInt64) { state = seed }
+
+  package mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var value = state
+    value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+    value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+    return value ^ value >> 31
+  }
+
+  /// A number of the standard normal distribution, near enough for test data: the sum of twelve
+  /// uniform numbers.
+  package mutating func normal() -> Float {
+    Float((0..<12).reduce(-6.0) { sum, _ in sum + Double(next() >> 11) * 0x1p-53 })
+  }
+}
