@@ -73,6 +73,7 @@ extension Converter {
     let total = plan.units.reduce(0) { $0 + $1.byteCount }
     onProgress(.began(bytes: total))
 
+    let recorder = ProgressRecorder(staging: staging, output: output)
     var reports: [TensorReport] = []
     var unrecorded: [(name: String, reports: [TensorReport])] = []
     var unrecordedBytes = 0
@@ -91,12 +92,12 @@ extension Converter {
       unrecorded.append((unit.name, new))
       unrecordedBytes += unit.byteCount
       if unrecordedBytes >= Self.recordInterval {
-        try output.synchronize()
-        try staging.record(unrecorded)
+        recorder.record(unrecorded)
         unrecorded = []
         unrecordedBytes = 0
       }
     }
+    try recorder.wait()
     try output.finish()
     if plan.input.isFolder { try writeFolderFiles(plan, staging, output) }
     try staging.commit(overwrite: overwrite)

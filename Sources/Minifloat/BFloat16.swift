@@ -29,6 +29,15 @@ public struct BFloat16: BinaryMinifloat {
     self.init(bitPattern: UInt16(Self.format.encode(value, ties: ties, overflow: overflow)))
   }
 
+  @inlinable
+  public init(nearest value: Float, overflow: OverflowRule) {
+    guard !value.isNaN else {
+      self.init(quieting: Double(value))
+      return
+    }
+    self.init(bitPattern: UInt16(Self.format.encodeNearest(value, overflow: overflow)))
+  }
+
   /// Creates one of the two neighbours of `value`, the upper with a probability equal to the
   /// distance from the lower, so that the expectation is `value`.
   ///

@@ -25,6 +25,11 @@ public protocol BinaryMinifloat: Comparable, Hashable, Sendable, LosslessStringC
   /// Creates the nearest representable value.
   init(_ value: Double, ties: TieRule, overflow: OverflowRule)
 
+  /// Creates the nearest representable value, ties to even.
+  ///
+  /// This is the common case of ``init(_:ties:overflow:)-(Float,_,_)``.
+  init(nearest value: Float, overflow: OverflowRule)
+
   /// The largest finite value.
   static var greatestFiniteMagnitude: Self { get }
 
@@ -53,7 +58,11 @@ extension BinaryMinifloat {
   ///   - overflow: What a magnitude beyond the largest finite code becomes.
   @inlinable
   public init(_ value: Float, ties: TieRule = .even, overflow: OverflowRule = .ieee) {
-    self.init(Double(value), ties: ties, overflow: overflow)
+    if ties == .even {
+      self.init(nearest: value, overflow: overflow)
+    } else {
+      self.init(Double(value), ties: ties, overflow: overflow)
+    }
   }
 
   #if !((os(macOS) || targetEnvironment(macCatalyst)) && arch(x86_64))

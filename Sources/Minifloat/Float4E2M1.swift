@@ -28,6 +28,11 @@ public struct Float4E2M1: BinaryMinifloat {
     bitPattern = value.isNaN ? 0x7 : UInt8(code)
   }
 
+  @inlinable
+  public init(nearest value: Float, overflow: OverflowRule) {
+    bitPattern = value.isNaN ? 0x7 : UInt8(Self.format.encodeNearest(value, overflow: overflow))
+  }
+
   /// Creates one of the two neighbours of `value`, the upper with a probability equal to the
   /// distance from the lower, so that the expectation is `value`.
   ///

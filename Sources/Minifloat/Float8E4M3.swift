@@ -26,6 +26,11 @@ public struct Float8E4M3: BinaryMinifloat {
     bitPattern = UInt8(Self.format.encode(value, ties: ties, overflow: overflow))
   }
 
+  @inlinable
+  public init(nearest value: Float, overflow: OverflowRule) {
+    bitPattern = UInt8(Self.format.encodeNearest(value, overflow: overflow))
+  }
+
   /// Creates one of the two neighbours of `value`, the upper with a probability equal to the
   /// distance from the lower, so that the expectation is `value`.
   ///

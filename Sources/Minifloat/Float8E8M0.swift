@@ -37,6 +37,11 @@ public struct Float8E8M0: BinaryMinifloat {
     self.init(exponentCode: floor + (roundsUp ? 1 : 0), overflow: overflow)
   }
 
+  @inlinable
+  public init(nearest value: Float, overflow: OverflowRule) {
+    self.init(Double(value), ties: .even, overflow: overflow)
+  }
+
   /// Creates the largest power of two that is not above `value`; NaN unless `value` is positive.
   @inlinable
   public init(roundingDown value: Float, overflow: OverflowRule = .saturate) {

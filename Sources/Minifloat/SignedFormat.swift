@@ -80,4 +80,29 @@ struct SignedFormat: Sendable {
       + UInt32(rounded(inUnits))
     return sign | (code > greatestFinite ? beyond : code)
   }
+
+  /// The code of a `Float`, ties to even: the same as through `Double`, in integer arithmetic.
+  @inlinable
+  func encodeNearest(_ value: Float, overflow rule: OverflowRule) -> UInt32 {
+    let magnitude = value.bitPattern & 0x7FFF_FFFF
+    let sign = value.sign == .minus ? signBit : 0
+    if magnitude > 0x7F80_0000 { return sign | nan }
+    let beyond = rule == .saturate ? greatestFinite : overflow
+    let leastNormal = UInt32(leastNormalExponent + 127) << 23
+    let code: UInt32
+    if magnitude >= leastNormal {
+      // Half a unit, less one unless the kept part is odd, carries into it exactly where it should.
+      let dropped = UInt32(23 - significandBitCount)
+      let half = (UInt32(1) << (dropped - 1)) - 1 + (magnitude >> dropped & 1)
+      code =
+        (magnitude + half) >> dropped
+        - UInt32(leastNormalExponent + 126) << UInt32(significandBitCount)
+    } else {
+      // In the sum the smallest subnormal is the last place, so the addition rounds to it.
+      let aligner = Float(
+        sign: .plus, exponent: leastNormalExponent - significandBitCount + 23, significand: 1)
+      code = (Float(bitPattern: magnitude) + aligner).bitPattern - aligner.bitPattern
+    }
+    return sign | (code > greatestFinite ? beyond : code)
+  }
 }
