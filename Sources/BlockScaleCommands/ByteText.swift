@@ -7,6 +7,14 @@ package enum ByteText {
     bytes(Double(count))
   }
 
+  /// A part of a count of bytes, in the unit of the whole: `0.87/2.00 GB`.
+  package static func bytes(_ part: Int, of whole: Int) -> String {
+    let (divisor, unit) = scale(Double(whole))
+    let digits = divisor == 1 ? 0 : 2
+    return DecimalText.fixed(Double(part) / divisor, digits: digits) + "/"
+      + DecimalText.fixed(Double(whole) / divisor, digits: digits) + " " + unit
+  }
+
   /// Bytes per second: `620.00 MB/s`; a dash where no time has passed.
   package static func rate(bytes count: Int, seconds: Double) -> String {
     guard seconds > 0 else { return "– B/s" }
@@ -44,15 +52,20 @@ package enum ByteText {
   }
 
   private static func bytes(_ count: Double) -> String {
-    // Below a kilobyte there are no fractions, and 999.7 bytes a second round to the next unit.
-    if count.magnitude < 999.5 { return DecimalText.fixed(count, digits: 0) + " B" }
-    var scaled = count / 1000
-    var units = ["kB", "MB", "GB", "TB", "PB", "EB"][...]
-    while scaled.magnitude >= 999.995, units.count > 1 {
-      scaled /= 1000
-      units.removeFirst()
+    let (divisor, unit) = scale(count)
+    return DecimalText.fixed(count / divisor, digits: divisor == 1 ? 0 : 2) + " " + unit
+  }
+
+  /// The unit in which a count is less than a thousand, once it is rounded.
+  private static func scale(_ count: Double) -> (divisor: Double, unit: String) {
+    // Below a kilobyte there are no fractions.
+    if count.magnitude < 999.5 { return (1, "B") }
+    var divisor = 1000.0
+    for unit in ["kB", "MB", "GB", "TB", "PB"] {
+      if count.magnitude / divisor < 999.995 { return (divisor, unit) }
+      divisor *= 1000
     }
-    return DecimalText.fixed(scaled, digits: 2) + " " + units.first!
+    return (divisor, "EB")
   }
 
   private static func padded(_ value: Int) -> String {

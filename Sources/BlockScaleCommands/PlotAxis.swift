@@ -18,8 +18,9 @@ package struct PlotAxis: Sendable {
     let low = isFlat ? values.lowerBound - 1 : values.lowerBound
     let high = isFlat ? values.upperBound + 1 : values.upperBound
     let step = niceStep(atLeast: (high - low) / Double(ticks))
-    let first = (low / step).rounded(.down) * step
-    let last = (high / step).rounded(.up) * step
+    // A tenth of a step keeps the marks of the extremes off the frame.
+    let first = (low / step - 0.1).rounded(.down) * step
+    let last = (high / step + 0.1).rounded(.up) * step
     return Self(range: first...max(last, first + step), ends: ends, step: step)
   }
 

@@ -21,48 +21,50 @@ extension ProgressReporter.State {
 extension ProgressReporter {
   /// The changing line, in at most `width` columns and without a line break.
   ///
-  /// A narrow terminal loses first the tensor, then the rate, the time, the verb, the bytes and
+  /// A narrow terminal loses first the verb, then the tensor, the rate, the time, the bytes and
   /// the bar; the percentage always stays.
   package static func render(_ state: State, width: Int, color: Bool) -> String {
-    // Pads to the greatest widths that occur, so that nothing jumps about.
-    let total = ByteText.bytes(state.total)
-    let done = ByteText.bytes(min(state.done, state.total))
+    let bytes = ByteText.bytes(min(state.done, state.total), of: state.total)
+    let full = ByteText.bytes(state.total, of: state.total)
     let left = state.secondsLeft.map { ByteText.seconds($0) + " left" } ?? ""
     let rate = ByteText.rate(bytes: state.done, seconds: state.seconds)
-    let barWidth = width >= 100 ? 24 : 12
-    // In the order on the line, each with its rank among what a narrow terminal keeps.
+    let barWidth = width >= 120 ? 24 : 12
+    // In the order on the line, each with its rank among what a narrow terminal loses, and padded
+    // to the greatest width that occurs, so that nothing jumps about.
     let parts: [(rank: Int, text: String)] = [
-      (3, state.verb),
+      (6, state.verb),
       (1, String(repeating: "━", count: barWidth)),
       (0, "\(state.percent) %".paddedLeft(to: 5)),
-      (2, done.paddedLeft(to: max(9, total.displayWidth)) + " of " + total),
-      (5, rate.paddedLeft(to: 11)),
-      (4, left.paddedLeft(to: 16)),
+      (2, bytes.paddedLeft(to: full.displayWidth)),
+      (4, rate.paddedLeft(to: 11)),
+      (3, left.paddedLeft(to: 16)),
+      // Fewer columns than these tell no tensor from another.
+      (5, String(repeating: " ", count: 12)),
     ]
+    // Each part needs two spaces before it, except for the first.
     var room = width + 2
-    var kept: Set<Int> = []
+    var kept = 0
     for (rank, text) in parts.sorted(by: { $0.rank < $1.rank }) {
       guard rank == 0 || text.displayWidth + 2 <= room else { break }
       room -= text.displayWidth + 2
-      kept.insert(rank)
+      kept += 1
     }
-    var texts = parts.filter { kept.contains($0.rank) }.map { rank, text in
-      rank == 1 ? bar(state.fraction, width: barWidth, color: color) : text
-    }
-    // Fewer columns than these tell no tensor from another.
-    if kept.count == parts.count, room - 2 >= 12 {
-      texts.append(state.item.printable.truncatedInMiddle(to: room - 2))
-    }
-    return texts.joined(separator: "  ")
+    return parts.filter { $0.rank < kept }.map { rank, text in
+      switch rank {
+      case 1: bar(state.fraction, width: barWidth, color: color)
+      // What the others leave is the tensor's.
+      case 5: state.item.printable.truncatedInMiddle(to: text.displayWidth + room)
+      default: text
+      }
+    }.joined(separator: "  ")
   }
 
-  /// A line for a log: `Quantizing:  40 %, 0.80 GB of 2.00 GB, 620.00 MB/s`.
+  /// A line for a log: `Quantizing: 40 %, 0.80/2.00 GB, 620.00 MB/s, 1.9 s left`.
   package static func renderPlain(_ state: State) -> String {
-    let percent = "\(state.percent) %".paddedLeft(to: 4)
-    let bytes = "\(ByteText.bytes(state.done)) of \(ByteText.bytes(state.total))"
+    let bytes = ByteText.bytes(state.done, of: state.total)
     let left = state.secondsLeft.map { ", \(ByteText.seconds($0)) left" } ?? ""
     let rate = ByteText.rate(bytes: state.done, seconds: state.seconds)
-    return "\(state.verb): \(percent), \(bytes), \(rate)\(left)"
+    return "\(state.verb): \(state.percent) %, \(bytes), \(rate)\(left)"
   }
 
   /// The line at the end: `Quantized 224 tensors: 1.97 GB in 3.2 s (615.63 MB/s)`.

@@ -25,10 +25,11 @@ struct SQNRDrawing {
 
   // The picture's measures, in the units of its view box.
   static let size = (width: 1000.0, height: 500.0)
-  static let plot = (left: 64.0, right: 820.0, top: 72.0, bottom: 436.0)
+  static let plot = (left: 64.0, right: 796.0, top: 72.0, bottom: 436.0)
   /// The height of the strips for values that have no place on the axis.
   static let strip = 28.0
-  static let legendLeft = 844.0
+  static let margin = 6.0
+  static let legendLeft = 820.0
 
   let title: String
   let marks: [Mark]
@@ -64,10 +65,12 @@ struct SQNRDrawing {
       let otherWidth = unlayered.isEmpty ? 0 : min(max(Double(unlayered.count) * 12, 56), 160)
       otherLeft = plot.right - otherWidth
       let count = Double(last) - Double(first) + 1
-      columnWidth = (otherLeft - plot.left) / count
+      // The margin keeps the outermost marks off the frame.
+      let (left, right) = (plot.left + Self.margin, otherLeft - Self.margin)
+      columnWidth = (right - left) / count
       layers = .integers(
         Double(first)...Double(last),
-        ends: (plot.left + columnWidth / 2, otherLeft - columnWidth / 2), ticks: 16)
+        ends: (left + columnWidth / 2, right - columnWidth / 2), ticks: 16)
     } else {
       otherLeft = plot.left
       columnWidth = 0
@@ -82,7 +85,9 @@ struct SQNRDrawing {
       decibels = .rounded(
         low...high,
         ends: (
-          plot.bottom - (hasUndefined ? Self.strip : 0), plot.top + (hasExact ? Self.strip : 0)
+          // A gap keeps the strips' labels apart from those of the ticks.
+          plot.bottom - (hasUndefined ? Self.strip + 8 : 0),
+          plot.top + (hasExact ? Self.strip + 8 : 0)
         ), ticks: 7)
     } else {
       decibels = nil
@@ -111,8 +116,9 @@ struct SQNRDrawing {
     let mark = marks[index]
     if let layer = mark.layer, let layers {
       // Kinds stand side by side within their layer's column, in the order of the legend.
-      let offset = (Double(mark.kind) + 0.5) / Double(kinds.count) - 0.5
-      return layers.place(Double(layer)) + offset * columnWidth * 0.7
+      let distance = min(columnWidth * 0.7 / Double(kinds.count), 12)
+      let offset = Double(mark.kind) - Double(kinds.count - 1) / 2
+      return layers.place(Double(layer)) + offset * distance
     }
     var low = 0
     var high = unlayered.count
@@ -122,8 +128,8 @@ struct SQNRDrawing {
       if unlayered[middle] < index { low = middle + 1 } else { high = middle }
     }
     let fraction = (Double(low) + 0.5) / Double(unlayered.count)
-    let margin = 6.0
-    return otherLeft + margin + fraction * (Self.plot.right - otherLeft - 2 * margin)
+    let (left, right) = (otherLeft + Self.margin, Self.plot.right - Self.margin)
+    return left + fraction * (right - left)
   }
 
   /// The place of a value from the top.
