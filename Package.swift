@@ -76,7 +76,12 @@ let package = Package(
     .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "_BlockScaleTestSupport"]),
     .testTarget(
       name: "BlockScaleCommandsTests",
-      dependencies: ["BlockScaleCommands", "_BlockScaleTestSupport"]
+      dependencies: [
+        "BlockScaleCommands",
+        "Safetensors",
+        "_BlockScaleTestSupport",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]
     ),
   ]
 )
