@@ -68,7 +68,7 @@ extension Converter {
     try refuseInputAsOutput(plan.input, target)
     let staging = try Staging(
       target: target, isFolder: plan.input.isFolder, fingerprint: fingerprint(of: plan),
-      resume: resume, overwrite: overwrite)
+      resume: resume, overwrite: overwrite, subfolders: subfolders(of: plan.input))
     let output = try openOutput(plan, staging)
     let total = plan.units.reduce(0) { $0 + $1.byteCount }
     onProgress(.began(bytes: total))
@@ -152,25 +152,43 @@ extension Converter {
     }
     if let configuration = plan.configuration {
       try writeFile(
-        configuration.renderedBytes(.pretty), to: staging.path.appending("config.json"))
+        configuration.renderedBytes(.pretty) + [0x0A], to: staging.path.appending("config.json"))
     }
     for file in plan.furtherFiles {
-      try writeFile(file.contents.renderedBytes(.pretty), to: staging.path.appending(file.name))
+      try writeFile(file.contents.renderedBytes(.pretty) + [0x0A], to: staging.path.appending(file.name))
     }
     written.formUnion(["config.json", "hf_quant_config.json"])
     for name in try fileNames(in: input.path)
-    where !written.contains(name) && isCarriedAlong(name) {
-      let source = input.path.appending(name)
-      if try FileKind(of: source) == .file {
-        try copyFile(source, to: staging.path.appending(name))
-      }
+    where !written.contains(name) && Self.isCarriedAlong(name) {
+      try carryAlong(input.path.appending(name), to: staging.path.appending(name))
     }
     try synchronizeFolder(staging.path)
   }
 
+  /// Copies a file, or a folder with what belongs to the model in it (sentence-transformers keeps the
+  /// configuration of its modules in folders).
+  private func carryAlong(_ source: FilePath, to target: FilePath) throws {
+    switch try FileKind(of: source) {
+    case .missing: return
+    case .file: try copyFile(source, to: target)
+    case .folder:
+      let names = try fileNames(in: source).filter(Self.isCarriedAlong)
+      guard !names.isEmpty else { return }
+      if try FileKind(of: target) == .missing { try makeFolder(target) }
+      for name in names { try carryAlong(source.appending(name), to: target.appending(name)) }
+    }
+  }
+
+  /// The folders that an output made of this input may hold.
+  private func subfolders(of input: Checkpoint) throws -> Set<String> {
+    guard input.isFolder else { return [] }
+    return Set(
+      try fileNames(in: input.path).filter { try FileKind(of: input.path.appending($0)) == .folder })
+  }
+
   /// Whether a file of a model's folder belongs to the converted model too. Weights in other formats
-  /// do not.
-  private func isCarriedAlong(_ name: String) -> Bool {
+  /// do not, and neither do hidden files.
+  private static func isCarriedAlong(_ name: String) -> Bool {
     let weights = [
       ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot",
       ".partial", ".journal", ".index.json",

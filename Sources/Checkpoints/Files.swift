@@ -112,10 +112,29 @@ package func writeFileAtomically(_ bytes: [UInt8], to path: FilePath) throws(Che
   try renameItem(temporary, to: path)
 }
 
-/// Copies a file's contents.
+/// Copies a file's contents, a piece at a time.
 func copyFile(_ source: FilePath, to target: FilePath) throws(CheckpointError) {
-  guard let bytes = try readFile(at: source) else { return }
-  try writeFile(bytes, to: target)
+  do {
+    let input = try FileDescriptor.open(source, .readOnly, options: .closeOnExec)
+    try input.closeAfter {
+      let output = try FileDescriptor.open(
+        target, .writeOnly, options: [.create, .truncate, .closeOnExec],
+        permissions: [.ownerReadWrite, .groupRead, .otherRead])
+      try output.closeAfter {
+        var buffer = [UInt8](repeating: 0, count: 1 << 20)
+        while true {
+          // The buffer outlives the call.
+          let count = try unsafe buffer.withUnsafeMutableBytes { try unsafe input.read(into: $0) }
+          if count == 0 { break }
+          _ = try output.writeAll(buffer[..<count])
+        }
+        if fsync(output.rawValue) != 0 { throw Errno(rawValue: errno) }
+      }
+    }
+  } catch {
+    let reason = (error as? Errno)?.description ?? "\(error)"
+    throw CheckpointError(.systemCall, "\(source): cannot be copied to \(target): \(reason).")
+  }
 }
 
 func makeFolder(_ path: FilePath) throws(CheckpointError) {

@@ -37,14 +37,17 @@ final class Staging: Sendable {
 
   /// Prepares the output's place.
   ///
+  /// - Parameter subfolders: The folders that an output to be replaced may hold.
   /// - Throws: ``CheckpointError`` if the output exists and may not be replaced, if an interrupted run
   ///   left something that is neither to be resumed nor overwritten, or if another run is at work.
   init(
-    target: FilePath, isFolder: Bool, fingerprint: JSONValue, resume: Bool, overwrite: Bool
+    target: FilePath, isFolder: Bool, fingerprint: JSONValue, resume: Bool, overwrite: Bool,
+    subfolders: Set<String>
   ) throws(CheckpointError) {
     let path = Self.temporaryPath(for: target)
     let journalPath = Self.journalPath(for: target)
-    try Self.checkTarget(target, isFolder: isFolder, overwrite: overwrite)
+    try Self.checkTarget(
+      target, isFolder: isFolder, overwrite: overwrite, subfolders: subfolders)
     let fingerprintLine = fingerprint.rendered(.compact)
     let leftovers = [try FileKind(of: path), try FileKind(of: journalPath)]
     let hasLeftover = leftovers != [.missing, .missing]
@@ -145,7 +148,7 @@ final class Staging: Sendable {
   }
 
   private static func checkTarget(
-    _ target: FilePath, isFolder: Bool, overwrite: Bool
+    _ target: FilePath, isFolder: Bool, overwrite: Bool, subfolders: Set<String>
   ) throws(CheckpointError) {
     let kind = try FileKind(of: target)
     switch kind {
@@ -166,7 +169,8 @@ final class Staging: Sendable {
       } catch {
         throw CheckpointError(.systemCall, error.description)
       }
-      for name in names where try FileKind(of: target.appending(name)) == .folder {
+      for name in names.filter({ !subfolders.contains($0) })
+      where try FileKind(of: target.appending(name)) == .folder {
         throw CheckpointError(
           .outputExists, "\(target): holds the folder '\(name)' and is not replaced.")
       }
