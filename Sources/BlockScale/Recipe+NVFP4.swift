@@ -21,8 +21,8 @@ extension Recipe {
     case .seed: seedNVFP4(tensorMaximum)
     case .comfy: comfyNVFP4(source: source, tensorMaximum)
     case .mlx: singleLevelByTableNVFP4(source)
-    case .ggml: singleLevelByTableNVFP4(.float32)
-    case .torchaoFloat8, .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ocp, .rceil, .even: nil
+    case .torchaoFloat8, .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ggml, .ocp, .rceil,
+      .even: nil
     }
   }
 }
@@ -143,9 +143,8 @@ private func seedNVFP4(_ tensorMaximum: Float) -> BlockRule {
     factor: { $0 == 0 ? .infinity : scaleValue($0) * g })
 }
 
-// mlx:mlx/backend/cpu/quantized.cpp (fp_quantize), which divides in the precision of the weights.
-// ggml:src/ggml-quants.c uses the same rule in FP32. Both search a table, so ties go low and zeros
-// are positive.
+// mlx:mlx/backend/cpu/quantized.cpp (fp_quantize), which divides in the precision of the weights and
+// searches a table, so that ties go low and zeros are positive.
 private func singleLevelByTableNVFP4(_ precision: SourceFormat) -> BlockRule {
   twoLevelRule(
     divides: true, ties: .towardZero, zeroSign: .positive, tensorScale: nil,
