@@ -79,18 +79,22 @@ struct OriginalComparison: Sendable {
     guard let scheme = tensor.scheme, source.info.dtype.isSource, !tensor.isStack else { return }
     if let recorded = checkpoint.record?.recipe {
       let searched = checkpoint.record?.searchedScales ?? false
-      let differences = try differences(tensor, source, scheme, recorded, searched: searched)
-      if differences == 0 {
-        result.matchingRecipe = recorded
-      } else {
+      switch try differences(tensor, source, scheme, recorded, searched: searched) {
+      case 0: result.matchingRecipe = recorded
+      case let bytes?:
         result.violations.append(
-          "\(differences) bytes differ from what recipe '\(recorded.rawValue)' gives")
+          "\(bytes) codes or scales differ from what recipe '\(recorded.rawValue)' gives")
+      case nil:
+        result.violations.append(
+          "the tensor scale differs from what recipe '\(recorded.rawValue)' gives")
       }
       return
     }
     var fewest: (recipe: Recipe, bytes: Int)?
     for recipe in Recipe.recipes(for: scheme) {
-      let bytes = try differences(tensor, source, scheme, recipe, searched: false)
+      guard let bytes = try differences(tensor, source, scheme, recipe, searched: false) else {
+        continue
+      }
       if bytes == 0 {
         result.matchingRecipe = recipe
         return
@@ -99,27 +103,31 @@ struct OriginalComparison: Sendable {
     }
     if let fewest {
       result.notes.append(
-        "matches no recipe; nearest is '\(fewest.recipe.rawValue)', \(fewest.bytes) bytes off")
+        "matches no recipe; nearest is '\(fewest.recipe.rawValue)', with \(fewest.bytes) codes or "
+          + "scales of other bytes")
+    } else {
+      result.notes.append("matches no recipe; none gives its tensor scale")
     }
   }
 
-  /// The number of codes and scales that differ from those of a recipe.
+  /// The number of bytes of codes and of scales that differ from those of a recipe, or nil if the tensor
+  /// scale does.
   private func differences(
     _ tensor: QuantizedTensor, _ source: StoredTensor, _ scheme: Scheme, _ recipe: Recipe,
     searched: Bool
-  ) throws -> Int {
+  ) throws -> Int? {
     let maximum = maxima[tensor.name] ?? 0
     let format = source.info.dtype.sourceFormat
     guard let rule = recipe.rule(for: scheme, source: format, tensorMaximum: maximum) else {
-      return .max
+      return nil
     }
     // A recipe of one level is stored with a neutral tensor scale where there is a place for one.
     let wanted = rule.tensorScale ?? TensorScale(1)
     if let stored = try tensor.readTensorScale() {
       let value = wanted.isDivisor == stored.isDivisor ? wanted.value : 1 / wanted.value
-      if value != stored.value { return .max }
+      if value != stored.value { return nil }
     } else if scheme == .nvfp4, rule.tensorScale != nil {
-      return .max
+      return nil
     }
     let quantizer = BlockQuantizer(
       rule: rule, blocking: scheme.blocking, source: format, tensorMaximum: maximum,

@@ -25,6 +25,12 @@ struct CompareCommand: ParsableCommand {
 
   @Option(
     name: .long,
+    help: ArgumentHelp(
+      "Read the candidate in this layout instead of detecting it.", valueName: "layout"))
+  var from: Layout?
+
+  @Option(
+    name: .long,
     help: ArgumentHelp("Draw the SQNR of every tensor as an SVG picture.", valueName: "file.svg"),
     completion: .file(extensions: ["svg"]))
   var plot: String?
@@ -33,7 +39,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     let left = try Checkpoint(path: FilePath(reference))
-    let right = try Checkpoint(path: FilePath(candidate))
+    let right = try Checkpoint(path: FilePath(candidate), layout: from)
     let (comparison, _) = try report.withProgress("Comparing", done: "Compared") { progress in
       try Comparison(reference: left, candidate: right, jobs: report.jobs, onProgress: progress)
     }

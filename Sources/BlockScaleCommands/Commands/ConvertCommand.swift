@@ -15,7 +15,7 @@ struct ConvertCommand: ParsableCommand {
       where the layout stores only that, or with --scheme nvfp4.
       """)
 
-  @OptionGroup var input: InputOptions
+  @OptionGroup var input: QuantizedInput
   @OptionGroup var output: OutputOptions
 
   @Option(name: .long, help: "The layout to write.")

@@ -26,7 +26,7 @@ struct DequantizeCommand: ParsableCommand {
     }
   }
 
-  @OptionGroup var input: InputOptions
+  @OptionGroup var input: QuantizedInput
   @OptionGroup var output: OutputOptions
 
   @Option(name: .long, help: "What the values are stored as.")

@@ -10,7 +10,7 @@ struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect", abstract: "Show what a checkpoint holds.")
 
-  @OptionGroup var input: InputOptions
+  @OptionGroup var input: QuantizedInput
 
   @Flag(name: .long, help: "Print the result as JSON.")
   var json = false

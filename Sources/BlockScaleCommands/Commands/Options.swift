@@ -58,17 +58,24 @@ struct OutputOptions: ParsableArguments {
 }
 
 /// A checkpoint to read.
-struct InputOptions: ParsableArguments {
+struct InputArgument: ParsableArguments {
   @Argument(
     help: "A .safetensors file or a model folder.",
     completion: .file(extensions: ["safetensors"]))
   var input: String
+}
+
+/// A checkpoint with quantized tensors to read.
+struct QuantizedInput: ParsableArguments {
+  @OptionGroup var path: InputArgument
 
   @Option(
     name: .long,
     help: ArgumentHelp(
       "Read quantized tensors in this layout instead of detecting it.", valueName: "layout"))
   var from: Layout?
+
+  var input: String { path.input }
 
   func open() throws -> Checkpoint { try Checkpoint(path: FilePath(input), layout: from) }
 }
@@ -104,11 +111,12 @@ extension ReportOptions {
     }
   }
 
-  /// A converter with these options.
+  /// A converter with these options, which tells on an interrupt how to go on.
   func converter(
     _ output: OutputOptions, onProgress: @escaping @Sendable (Converter.Progress) -> Void
   ) -> Converter {
-    Converter(
+    InterruptNotice.install(output: output.output)
+    return Converter(
       jobs: jobs, resume: output.resume, overwrite: output.overwrite, onProgress: onProgress)
   }
 }

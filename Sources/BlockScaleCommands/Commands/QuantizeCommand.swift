@@ -17,7 +17,7 @@ struct QuantizeCommand: ParsableCommand {
       Example: blockscale quantize Llama-3.1-8B --output Llama-3.1-8B-NVFP4 --scheme nvfp4
       """)
 
-  @OptionGroup var input: InputOptions
+  @OptionGroup var input: InputArgument
   @OptionGroup var output: OutputOptions
 
   @Option(name: .long, help: "What weights become.")
@@ -69,7 +69,7 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   func run() throws {
-    let checkpoint = try input.open()
+    let checkpoint = try Checkpoint(path: FilePath(input.input))
     let (tensors, seconds) = try report.withProgress("Quantizing", done: "Quantized") { progress in
       try report.converter(output, onProgress: progress).quantize(
         checkpoint, to: FilePath(output.output), scheme: scheme, layout: chosenLayout,

@@ -17,7 +17,7 @@ struct VerifyCommand: ParsableCommand {
       quantized and compared byte for byte. The exit code is 1 if anything is violated.
       """)
 
-  @OptionGroup var input: InputOptions
+  @OptionGroup var input: QuantizedInput
 
   @Option(
     name: .long,
