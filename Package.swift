@@ -73,7 +73,17 @@ let package = Package(
     .testTarget(name: "MinifloatTests", dependencies: ["Minifloat", "_BlockScaleTestSupport"]),
     .testTarget(name: "BlockScaleTests", dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
-    .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "_BlockScaleTestSupport"]),
+    .testTarget(
+      name: "CheckpointsTests",
+      dependencies: [
+        "BlockScale",
+        "Checkpoints",
+        "Safetensors",
+        "_BlockScaleTestSupport",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]
+    ),
     .testTarget(
       name: "BlockScaleCommandsTests",
       dependencies: [

@@ -75,6 +75,8 @@ extension LayoutReader {
     if let recorded = ConversionRecord(metadata: metadata)?.layout { return [recorded] }
     if metadata["_quantization_metadata"] != nil { return [.comfy] }
     var found: Set<Layout> = []
+    // What explains every tensor with a `weight_scale_2`.
+    var nvfp4: Set<Layout>?
     for (name, entry) in collection.tensors {
       let info = entry.info
       if name.hasSuffix("._weight_qdata") { found.insert(.torchao) }
@@ -83,9 +85,13 @@ extension LayoutReader {
       if name.hasSuffix("_blocks"), collection.tensors[name.dropLast(6) + "scales"] != nil {
         found.insert(.gptOSS)
       }
-      if name.hasSuffix(".comfy_quant") { found.insert(.comfy) }
+      if name.hasSuffix(".comfy_quant") { nvfp4 = [.comfy] }
       if name.hasSuffix(".scales"), info.dtype == .u8 { found.insert(.mlx) }
-      if name.hasSuffix("weight_scale_2") { found.formUnion(nvfp4Evidence(name)) }
+      if name.hasSuffix("weight_scale_2") {
+        let layouts = nvfp4Evidence(name)
+        let common = nvfp4.map(layouts.intersection) ?? layouts
+        nvfp4 = common.isEmpty ? [.modelopt, .comfy] : common
+      }
       if name.hasSuffix("weight_scale"),
         let codes = collection.tensors[String(name.dropLast("_scale".count))]?.info,
         codes.dtype == .f8E4M3 || codes.dtype == .f8E5M2
@@ -93,7 +99,7 @@ extension LayoutReader {
         found.formUnion(float8Evidence(info, codes))
       }
     }
-    if found.contains(.comfy) { found.remove(.modelopt) }
+    found.formUnion(nvfp4 ?? [])
     return Layout.allCases.filter(found.contains)
   }
 
@@ -103,7 +109,9 @@ extension LayoutReader {
     let scaleName = String(name.dropLast("_2".count))
     let codesName = String(scaleName.dropLast("_scale".count))
     guard let scales = collection.tensors[scaleName]?.info.shape,
-      let codes = collection.tensors[codesName]?.info.shape, scales.count == 2, codes.count == 2
+      let codes = collection.tensors[codesName]?.info.shape, scales.count == 2, codes.count == 2,
+      // Of an empty tensor one dimension may be as large as it likes.
+      codes.allSatisfy({ $0 > 0 })
     else { return [.modelopt] }
     let isLinear = scales == [codes[0], codes[1] / 8]
     let padded = SwizzledScales.tiles(rows: codes[0], columns: codes[1] / 8)

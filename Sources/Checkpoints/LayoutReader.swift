@@ -103,6 +103,7 @@ extension LayoutReader {
     _ companions: [StoredTensor]
   ) throws -> QuantizedTensor? {
     let shape = codes.info.shape
+    try requireValues(codes)
     guard codes.info.dtype == .u8 else {
       throw CheckpointError(
         .unsupported,
@@ -182,6 +183,7 @@ extension LayoutReader {
           + "floating-point format.")
     }
     let shape = codes.info.shape
+    try requireValues(codes)
     guard shape.count >= 2, shape.count <= 3, scales.info.shape.dropLast() == shape.dropLast(),
       let words = shape.last, let blocks = scales.info.shape.last, blocks > 0
     else { throw mismatch(codes, scales) }
@@ -209,6 +211,7 @@ extension LayoutReader {
       throw missing("\(parameter)_scales", for: codes)
     }
     let shape = codes.info.shape
+    try requireValues(codes)
     guard shape.count == 4, shape[3] == 16 else {
       throw CheckpointError(
         .malformedTensor,
@@ -279,6 +282,8 @@ extension LayoutReader {
       return result
     }
     result.blocking = result.scheme?.blocking ?? .tensor
+    // No producer packs part of a block.
+    if isPacked, columns % result.blocking.columns != 0 { throw mismatch(codes, scales) }
     let grid = result.grid
     let expected: [Int]
     if isSwizzled {
@@ -350,6 +355,14 @@ extension LayoutReader {
     let algorithm = quantization?["quant_algo"]?.stringValue?.uppercased()
     if algorithm == "FP8_PB_WO" { return [128, 128] }
     return collection.tensors.keys.contains { $0.hasSuffix(".weight_scale_inv") } ? [128, 128] : nil
+  }
+
+  /// Refuses codes without elements, of whose dimensions some may be as large as they like.
+  private func requireValues(_ codes: StoredTensor) throws {
+    guard codes.info.elementCount > 0 else {
+      throw CheckpointError(
+        .malformedTensor, "\(codes.place) has the shape \(codes.info.shape), which is empty.")
+    }
   }
 
   private func require(_ tensor: StoredTensor, _ dtype: DType, _ shape: [Int]) throws {

@@ -38,7 +38,12 @@ struct RelayoutUnit: ConversionUnit {
   var byteCount: Int { members.reduce(0) { $0 + $1.source.byteCount } }
 
   func run(_ context: ConversionContext) throws -> [TensorReport] {
-    let scales = try members.map { try $0.source.readTensorScale() }
+    var scales = try members.map { try $0.source.readTensorScale() }
+    let haveRoom = members.allSatisfy { $0.form.tensorScale != nil }
+    if haveRoom, let known = scales.lazy.compactMap(\.self).first {
+      // A partner of one level counts as scaled by one.
+      scales = scales.map { $0 ?? TensorScale(1, isDivisor: known.isDivisor) }
+    }
     var shared: TensorScale?
     if members[0].source.scheme == .mxfp4, members[0].shape.scheme == .nvfp4 {
       shared = try TensorScale(sharedPowerOfTwo(context))

@@ -126,13 +126,14 @@ final class Staging: Sendable {
   /// Gives the output its name.
   func commit(overwrite: Bool) throws(CheckpointError) {
     let old = FilePath("\(target).replaced")
-    if isFolder, overwrite, try FileKind(of: target) != .missing {
-      try renameItem(target, to: old)
-    }
+    let kind = try FileKind(of: target)
+    let replaces = isFolder && overwrite && kind != .missing
+    if replaces { try renameItem(target, to: old) }
     try renameItem(path, to: target)
     try synchronizeFolder(target.removingLastComponent())
     try removeItem(journalPath)
-    if try FileKind(of: old) == .folder { try removeItem(old) }
+    // A folder of that name that this run did not make is not its to remove.
+    if replaces { try removeItem(old) }
   }
 
   // MARK: Helpers
