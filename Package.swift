@@ -71,7 +71,9 @@ let package = Package(
       path: "Tests/_BlockScaleTestSupport"
     ),
     .testTarget(name: "MinifloatTests", dependencies: ["Minifloat", "_BlockScaleTestSupport"]),
-    .testTarget(name: "BlockScaleTests", dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
+    .testTarget(
+      name: "BlockScaleTests",
+      dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(
       name: "CheckpointsTests",

@@ -40,7 +40,8 @@ extension BlockScaledMatrix {
     }
     guard values.count == rows * columns else {
       throw BlockScaleError(
-        .wrongCount, "A \(rows)x\(columns) matrix has \(rows * columns) values, not \(values.count).")
+        .wrongCount,
+        "A \(rows)x\(columns) matrix has \(rows * columns) values, not \(values.count).")
     }
     guard let blocking = blocking ?? usualBlocking else {
       throw BlockScaleError(.unsupportedRecipe, "FP8 with floating-point scales needs a blocking.")

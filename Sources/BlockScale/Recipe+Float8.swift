@@ -95,7 +95,8 @@ private func coatFloat8(_ element: ElementFormat, perTensor: Bool) -> BlockRule 
 
 // compressed-tensors:src/compressed_tensors/quantization/utils/helpers.py (calculate_qparams) and
 // quantization/lifecycle/forward.py: everything runs in the precision of the weights.
-private func compressedTensorsFloat8(_ element: ElementFormat, _ source: SourceFormat) -> BlockRule {
+private func compressedTensorsFloat8(_ element: ElementFormat, _ source: SourceFormat) -> BlockRule
+{
   let maximum = element.greatestFiniteMagnitude
   let scaleFormat: ScaleFormat =
     switch source {

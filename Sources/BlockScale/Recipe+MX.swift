@@ -121,7 +121,9 @@ private func flooredByLogarithm(_ maximum: Float, _ elementExponent: Int) -> UIn
 private func compressedTensorsCode(
   _ maximum: Float, _ elementExponent: Int, _ source: SourceFormat
 ) -> UInt32 {
-  guard source == .float16 else { return floored(maximum.bitPattern + 0x0020_0000, elementExponent) }
+  guard source == .float16 else {
+    return floored(maximum.bitPattern + 0x0020_0000, elementExponent)
+  }
   // An exponent field of zero reads as a power of two of zero, whose scale 2^-127 is zero in FP16
   // and is then replaced by one.
   let exponentField = (UInt32(Float16(maximum).bitPattern) + 0x0100) >> 10

@@ -21,8 +21,10 @@ extension Recipe {
     case .seed: seedNVFP4(tensorMaximum)
     case .comfy: comfyNVFP4(source: source, tensorMaximum)
     case .mlx: singleLevelByTableNVFP4(source)
-    case .torchaoFloat8, .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ggml, .ocp, .rceil,
-      .even: nil
+    case .torchaoFloat8, .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .ggml,
+      .ocp, .rceil,
+      .even:
+      nil
     }
   }
 }

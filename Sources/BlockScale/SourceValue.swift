@@ -18,12 +18,14 @@ extension Float: SourceValue {
   /// FP32.
   public static var sourceFormat: SourceFormat { .float32 }
 
+  /// Sixteen consecutive values, which need not be aligned.
   @inline(__always)
   public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
     // The caller vouches for the extent of the memory.
     unsafe address.loadUnaligned(as: SIMD16<Float>.self)
   }
 
+  /// One value, which need not be aligned.
   @inline(__always)
   public static func load(_ address: UnsafeRawPointer) -> Float {
     // The caller vouches for the extent of the memory.
@@ -35,6 +37,7 @@ extension BFloat16: SourceValue {
   /// BF16.
   public static var sourceFormat: SourceFormat { .bfloat16 }
 
+  /// Sixteen consecutive values, which need not be aligned.
   @inline(__always)
   public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
     // The caller vouches for the extent of the memory.
@@ -42,6 +45,7 @@ extension BFloat16: SourceValue {
     return SIMD16<Float>(bits: SIMD16<Int32>(truncatingIfNeeded: halves) &<< 16)
   }
 
+  /// One value, which need not be aligned.
   @inline(__always)
   public static func load(_ address: UnsafeRawPointer) -> Float {
     // The caller vouches for the extent of the memory.
@@ -53,6 +57,7 @@ extension Float16: SourceValue {
   /// FP16.
   public static var sourceFormat: SourceFormat { .float16 }
 
+  /// Sixteen consecutive values, which need not be aligned.
   @inline(__always)
   public static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float> {
     // Without F16C a conversion is a library call for each value, so the fields are moved instead:
@@ -68,6 +73,7 @@ extension Float16: SourceValue {
     return SIMD16<Float>(bits: bits | (halves & 0x8000) &<< 16)
   }
 
+  /// One value, which need not be aligned.
   @inline(__always)
   public static func load(_ address: UnsafeRawPointer) -> Float {
     // The caller vouches for the extent of the memory.

@@ -43,7 +43,8 @@ public struct Checkpoint: Sendable {
     self.configuration = configuration
     self.layout = layout
     parameters = try reader.parameters(in: layout)
-    record = collection.files.lazy.compactMap { ConversionRecord(metadata: $0.header.metadata) }
+    record =
+      collection.files.lazy.compactMap { ConversionRecord(metadata: $0.header.metadata) }
       .first
   }
 

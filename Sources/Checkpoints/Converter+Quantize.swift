@@ -82,7 +82,8 @@ extension Converter {
         QuantizeUnit(
           members: group, scheme: scheme, recipe: recipe, searchesScales: searchesScales))
     }
-    if input.configuration?["tie_word_embeddings"]?.boolValue == true, !ignored.contains("lm_head") {
+    if input.configuration?["tie_word_embeddings"]?.boolValue == true, !ignored.contains("lm_head")
+    {
       ignored.append("lm_head")
     }
     let configuration = LayoutConfiguration(

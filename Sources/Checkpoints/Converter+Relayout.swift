@@ -121,7 +121,8 @@ extension Converter {
   ) throws -> ([RelayoutUnit.Companion], notes: [String]) {
     var kept: [RelayoutUnit.Companion] = []
     var notes: [String] = []
-    let module = tensor.name.hasSuffix(".weight") ? String(tensor.name.dropLast(6)) : "\(tensor.name)_"
+    let module =
+      tensor.name.hasSuffix(".weight") ? String(tensor.name.dropLast(6)) : "\(tensor.name)_"
     for companion in tensor.companions {
       let name = companion.info.name
       if name.hasSuffix("pre_quant_scale") {

@@ -155,7 +155,8 @@ extension Converter {
         configuration.renderedBytes(.pretty) + [0x0A], to: staging.path.appending("config.json"))
     }
     for file in plan.furtherFiles {
-      try writeFile(file.contents.renderedBytes(.pretty) + [0x0A], to: staging.path.appending(file.name))
+      try writeFile(
+        file.contents.renderedBytes(.pretty) + [0x0A], to: staging.path.appending(file.name))
     }
     written.formUnion(["config.json", "hf_quant_config.json"])
     for name in try fileNames(in: input.path)
@@ -183,7 +184,8 @@ extension Converter {
   private func subfolders(of input: Checkpoint) throws -> Set<String> {
     guard input.isFolder else { return [] }
     return Set(
-      try fileNames(in: input.path).filter { try FileKind(of: input.path.appending($0)) == .folder })
+      try fileNames(in: input.path).filter { try FileKind(of: input.path.appending($0)) == .folder }
+    )
   }
 
   /// Whether a file of a model's folder belongs to the converted model too. Weights in other formats

@@ -66,7 +66,9 @@ func readFile(at path: FilePath) throws(CheckpointError) -> [UInt8]? {
       var buffer = [UInt8](repeating: 0, count: 1 << 16)
       while true {
         // The buffer outlives the call.
-        let count = try unsafe buffer.withUnsafeMutableBytes { try unsafe descriptor.read(into: $0) }
+        let count = try unsafe buffer.withUnsafeMutableBytes {
+          try unsafe descriptor.read(into: $0)
+        }
         if count == 0 { return bytes }
         bytes += buffer[..<count]
       }

@@ -282,7 +282,7 @@ extension LayoutConfiguration {
     }
   }
 
-  /// ao:torchao/prototype/safetensors/safetensors_utils.py
+  // Source: ao:torchao/prototype/safetensors/safetensors_utils.py
   private func torchaoDescription(of tensor: Written) -> String {
     guard let shape = tensor.shape else { return #"{"_type": "Tensor"}"# }
     func type(_ name: String) -> JSONValue { ["_type": "torch.dtype", "_data": JSONValue(name)] }

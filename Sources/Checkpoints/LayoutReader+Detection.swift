@@ -125,7 +125,9 @@ extension LayoutReader {
 
   private func float8Evidence(_ scales: TensorInfo, _ codes: TensorInfo) -> Set<Layout> {
     // Identical bytes under identical names: either reading is right.
-    if scales.dtype == .u8 { return configuration == nil ? [.compressedTensors] : [.modelopt, .compressedTensors] }
+    if scales.dtype == .u8 {
+      return configuration == nil ? [.compressedTensors] : [.modelopt, .compressedTensors]
+    }
     if configuration != nil { return [.modelopt, .compressedTensors] }
     if scales.shape.isEmpty || scales.shape.count == 4 { return [.modelopt] }
     if scales.shape.count == 1, scales.shape != [1] { return [.modelopt] }

@@ -50,7 +50,9 @@ struct LayoutReader {
     var result: OrderedDictionary<String, Parameter> = [:]
     for name in collection.tensors.keys {
       if let owner = taken[name] {
-        if result[owner] == nil, let tensor = quantized[owner] { result[owner] = .quantized(tensor) }
+        if result[owner] == nil, let tensor = quantized[owner] {
+          result[owner] = .quantized(tensor)
+        }
       } else if let plain = tensor(name) {
         if quantized[name] != nil {
           throw CheckpointError(
@@ -82,7 +84,7 @@ struct LayoutReader {
 // MARK: - One function a layout
 
 extension LayoutReader {
-  /// Model-Optimizer:modelopt/torch/export/unified_export_hf.py, quant_utils.py
+  // Source: Model-Optimizer:modelopt/torch/export/unified_export_hf.py, quant_utils.py
   private func modelopt(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     // A parameter that is no `weight` keeps its name, and its scales carry it: fused experts.
@@ -119,7 +121,7 @@ extension LayoutReader {
     return result
   }
 
-  /// compressed-tensors:src/compressed_tensors/compressors
+  // Source: compressed-tensors:src/compressed_tensors/compressors
   private func compressedTensors(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     let isPacked = name.hasSuffix(".weight_packed")
@@ -137,7 +139,7 @@ extension LayoutReader {
     return result
   }
 
-  /// DeepSeek-V3:inference/convert.py
+  // Source: DeepSeek-V3:inference/convert.py
   private func deepseek(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     guard name.hasSuffix(".weight"), codes.info.dtype.isCodes,
@@ -147,13 +149,14 @@ extension LayoutReader {
       named: name, codes, scales, nil, scaleVectorIsRows: false, companions: [])
     guard result.scheme == .fp8Block else {
       throw CheckpointError(
-        .malformedTensor, "\(scales.place) has the shape \(scales.info.shape), "
+        .malformedTensor,
+        "\(scales.place) has the shape \(scales.info.shape), "
           + "which is no grid of 128x128 blocks of \(result.shape).")
     }
     return result
   }
 
-  /// ao:torchao/prototype/safetensors
+  // Source: ao:torchao/prototype/safetensors
   private func torchao(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     guard name.hasSuffix("._weight_qdata") else { return nil }
@@ -170,7 +173,7 @@ extension LayoutReader {
       companions: ["_weight_act_per_tensor_scale"].compactMap { tensor(module + $0) })
   }
 
-  /// mlx-lm:mlx_lm/utils.py
+  // Source: mlx-lm:mlx_lm/utils.py
   private func mlx(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     guard name.hasSuffix(".weight"), codes.info.dtype == .u32 else { return nil }
@@ -202,7 +205,7 @@ extension LayoutReader {
       columns: words * 32 / scheme.elementFormat.bitWidth, codes: codes, scales: scales)
   }
 
-  /// transformers:src/transformers/integrations/mxfp4.py
+  // Source: transformers:src/transformers/integrations/mxfp4.py
   private func gptOSS(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     guard name.hasSuffix("_blocks"), codes.info.dtype == .u8 else { return nil }
@@ -224,8 +227,8 @@ extension LayoutReader {
       codes: codes, scales: scales)
   }
 
-  /// ComfyUI:comfy/quant_ops.py; comfy-kitchen. Rows and columns are padded to multiples of 16, and
-  /// their original extents are not recorded, so the padding is part of the matrix.
+  // Source: ComfyUI:comfy/quant_ops.py; comfy-kitchen. Rows and columns are padded to multiples of 16,
+  // and their original extents are not recorded, so the padding is part of the matrix.
   private func comfy(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     guard name.hasSuffix(".weight"), codes.info.dtype == .u8 else { return nil }
@@ -268,7 +271,8 @@ extension LayoutReader {
           + "\(codes.info.dtype.rawValue) codes.")
     }
     var result = QuantizedTensor(
-      name: name, scheme: nil, element: isPacked ? .e2m1 : codes.info.dtype == .f8E5M2 ? .e5m2 : .e4m3,
+      name: name, scheme: nil,
+      element: isPacked ? .e2m1 : codes.info.dtype == .f8E5M2 ? .e5m2 : .e4m3,
       scaleFormat: scaleFormat, blocking: .tensor, matrices: shape.count == 3 ? shape[0] : 1,
       rows: rows, columns: columns, codes: codes, scales: scales, tensorScale: second,
       companions: companions)
@@ -288,7 +292,9 @@ extension LayoutReader {
     let expected: [Int]
     if isSwizzled {
       let bytes = SwizzledScales.byteCount(rows: grid.rows, columns: grid.columns)
-      guard scales.info.elementCount == bytes * result.matrices else { throw mismatch(codes, scales) }
+      guard scales.info.elementCount == bytes * result.matrices else {
+        throw mismatch(codes, scales)
+      }
       expected = scales.info.shape
     } else {
       expected = Array(shape.dropLast(2)) + [grid.rows, grid.columns]
@@ -309,12 +315,14 @@ extension LayoutReader {
   ) throws {
     let shape = tensor.scales.info.shape
     // ModelOpt keeps dimensions of one between the block dimensions.
-    let squeezed = shape.count == 4 && shape[1] == 1 && shape[3] == 1 ? [shape[0], shape[2]] : shape
+    let squeezed =
+      shape.count == 4 && shape[1] == 1 && shape[3] == 1 ? [shape[0], shape[2]] : shape
     let blocks = Blocking(rows: 128, columns: 128)
     let grid = blocks.grid(rows: tensor.rows, columns: tensor.columns)
     if tensor.matrices == 1 {
-      if tensor.scales.info.elementCount == 1, squeezed != [1, 1] || (grid.rows, grid.columns) != (1, 1)
-        || configuredBlockSize == nil
+      if tensor.scales.info.elementCount == 1,
+        squeezed != [1, 1] || (grid.rows, grid.columns) != (1, 1)
+          || configuredBlockSize == nil
       {
         tensor.scheme = .fp8Tensor
         tensor.blocking = .tensor
@@ -354,7 +362,8 @@ extension LayoutReader {
     }
     let algorithm = quantization?["quant_algo"]?.stringValue?.uppercased()
     if algorithm == "FP8_PB_WO" { return [128, 128] }
-    return collection.tensors.keys.contains { $0.hasSuffix(".weight_scale_inv") } ? [128, 128] : nil
+    return collection.tensors.keys.contains { $0.hasSuffix(".weight_scale_inv") }
+      ? [128, 128] : nil
   }
 
   /// Refuses codes without elements, of whose dimensions some may be as large as they like.

@@ -174,7 +174,9 @@ struct OriginalComparison: Sendable {
     func values(_ bytes: [UInt8], _ format: ScaleFormat) -> [Float] {
       stride(from: 0, to: bytes.count, by: format.byteCount).map { start in
         var code: UInt32 = 0
-        for byte in (0..<format.byteCount).reversed() { code = code << 8 | UInt32(bytes[start + byte]) }
+        for byte in (0..<format.byteCount).reversed() {
+          code = code << 8 | UInt32(bytes[start + byte])
+        }
         return format.value(ofCode: code)
       }
     }

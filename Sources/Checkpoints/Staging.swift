@@ -33,7 +33,9 @@ final class Staging: Sendable {
   private let journal: FileDescriptor
 
   static func temporaryPath(for target: FilePath) -> FilePath { FilePath("\(target).partial") }
-  static func journalPath(for target: FilePath) -> FilePath { FilePath("\(target).partial.journal") }
+  static func journalPath(for target: FilePath) -> FilePath {
+    FilePath("\(target).partial.journal")
+  }
 
   /// Prepares the output's place.
   ///

@@ -119,8 +119,12 @@ public struct Verification: Sendable {
     if found.negativeScales > 0 {
       result.violations.append("\(found.negativeScales) scales are negative")
     }
-    if found.badCodes > 0 { result.violations.append("\(found.badCodes) codes are NaN or infinite") }
-    if let scale = try tensor.readTensorScale(), !(scale.multiplier > 0 && scale.multiplier.isFinite) {
+    if found.badCodes > 0 {
+      result.violations.append("\(found.badCodes) codes are NaN or infinite")
+    }
+    if let scale = try tensor.readTensorScale(),
+      !(scale.multiplier > 0 && scale.multiplier.isFinite)
+    {
       result.violations.append("the tensor scale \(scale.value) is not positive and finite")
     }
     if tensor.scalesAreSwizzled, try !hasZeroPadding(tensor) {

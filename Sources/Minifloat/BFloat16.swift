@@ -6,8 +6,10 @@
 /// into an infinity.
 @frozen
 public struct BFloat16: BinaryMinifloat {
+  /// The code.
   public let bitPattern: UInt16
 
+  /// Creates a value from its code.
   @inlinable
   public init(bitPattern: UInt16) {
     self.bitPattern = bitPattern
@@ -20,6 +22,7 @@ public struct BFloat16: BinaryMinifloat {
       overflow: 0x7F80, nan: 0x7FC0, signBit: 0x8000)
   }
 
+  /// Creates the nearest representable value, rounded once.
   @inlinable
   public init(_ value: Double, ties: TieRule, overflow: OverflowRule) {
     guard !value.isNaN else {
@@ -29,6 +32,7 @@ public struct BFloat16: BinaryMinifloat {
     self.init(bitPattern: UInt16(Self.format.encode(value, ties: ties, overflow: overflow)))
   }
 
+  /// Creates the nearest representable value, ties to even.
   @inlinable
   public init(nearest value: Float, overflow: OverflowRule) {
     guard !value.isNaN else {
@@ -64,6 +68,7 @@ public struct BFloat16: BinaryMinifloat {
     bitPattern = UInt16(truncatingIfNeeded: Float(nan).bitPattern >> 16) | 0x0040
   }
 
+  /// The exact value as a `Float`.
   @inlinable
   public var floatValue: Float { Float(bitPattern: UInt32(bitPattern) << 16) }
 }

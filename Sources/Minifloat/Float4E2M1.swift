@@ -7,8 +7,10 @@
 /// Source: OCP Microscaling Formats (MX) Specification 1.0.
 @frozen
 public struct Float4E2M1: BinaryMinifloat {
+  /// The code.
   public let bitPattern: UInt8
 
+  /// Creates a value from its code.
   @inlinable
   public init(bitPattern: UInt8) {
     precondition(bitPattern < 16, "A Float4E2M1 code has four bits")
@@ -22,12 +24,14 @@ public struct Float4E2M1: BinaryMinifloat {
       overflow: 0x7, nan: 0x7, signBit: 0x8)
   }
 
+  /// Creates the nearest representable value, rounded once.
   @inlinable
   public init(_ value: Double, ties: TieRule, overflow: OverflowRule) {
     let code = Self.format.encode(value, ties: ties, overflow: overflow)
     bitPattern = value.isNaN ? 0x7 : UInt8(code)
   }
 
+  /// Creates the nearest representable value, ties to even.
   @inlinable
   public init(nearest value: Float, overflow: OverflowRule) {
     bitPattern = value.isNaN ? 0x7 : UInt8(Self.format.encodeNearest(value, overflow: overflow))
@@ -50,6 +54,7 @@ public struct Float4E2M1: BinaryMinifloat {
     bitPattern = value.isNaN ? 0x7 : UInt8(code)
   }
 
+  /// The exact value as a `Float`.
   @inlinable
   public var floatValue: Float {
     let magnitude = UInt32(bitPattern & 0x7)

@@ -7,8 +7,10 @@
 /// Source: OCP 8-bit Floating Point Specification 1.0; arXiv 2209.05433.
 @frozen
 public struct Float8E5M2: BinaryMinifloat {
+  /// The code.
   public let bitPattern: UInt8
 
+  /// Creates a value from its code.
   @inlinable
   public init(bitPattern: UInt8) {
     self.bitPattern = bitPattern
@@ -21,11 +23,13 @@ public struct Float8E5M2: BinaryMinifloat {
       overflow: 0x7C, nan: 0x7E, signBit: 0x80)
   }
 
+  /// Creates the nearest representable value, rounded once.
   @inlinable
   public init(_ value: Double, ties: TieRule, overflow: OverflowRule) {
     bitPattern = UInt8(Self.format.encode(value, ties: ties, overflow: overflow))
   }
 
+  /// Creates the nearest representable value, ties to even.
   @inlinable
   public init(nearest value: Float, overflow: OverflowRule) {
     bitPattern = UInt8(Self.format.encodeNearest(value, overflow: overflow))
@@ -47,6 +51,7 @@ public struct Float8E5M2: BinaryMinifloat {
     bitPattern = UInt8(Self.format.encode(value, overflow: overflow, using: &generator))
   }
 
+  /// The exact value as a `Float`.
   @inlinable
   public var floatValue: Float {
     let magnitude = UInt32(bitPattern & 0x7F)

@@ -6,8 +6,10 @@
 /// and convert to NaN. Source: OCP Microscaling Formats (MX) Specification 1.0.
 @frozen
 public struct Float8E8M0: BinaryMinifloat {
+  /// The code.
   public let bitPattern: UInt8
 
+  /// Creates a value from its code.
   @inlinable
   public init(bitPattern: UInt8) { self.bitPattern = bitPattern }
 
@@ -37,6 +39,7 @@ public struct Float8E8M0: BinaryMinifloat {
     self.init(exponentCode: floor + (roundsUp ? 1 : 0), overflow: overflow)
   }
 
+  /// Creates the nearest representable value, ties to even.
   @inlinable
   public init(nearest value: Float, overflow: OverflowRule) {
     self.init(Double(value), ties: .even, overflow: overflow)
@@ -73,6 +76,7 @@ public struct Float8E8M0: BinaryMinifloat {
     }
   }
 
+  /// The exact value as a `Float`.
   @inlinable
   public var floatValue: Float {
     switch bitPattern {

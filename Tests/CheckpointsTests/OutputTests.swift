@@ -162,7 +162,9 @@ import _BlockScaleTestSupport
     let target = scratch("out")
     let isFirst = Mutex(true)
     _ = try Converter(jobs: 1) { progress in
-      guard case .advanced = progress, isFirst.withLock({ exchange(&$0, with: false) }) else { return }
+      guard case .advanced = progress, isFirst.withLock({ exchange(&$0, with: false) }) else {
+        return
+      }
       for (resume, overwrite) in [(true, false), (false, true), (false, false)] {
         let error = failure {
           _ = try Converter(jobs: 1, resume: resume, overwrite: overwrite)

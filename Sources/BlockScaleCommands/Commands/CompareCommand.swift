@@ -96,7 +96,8 @@ struct CompareCommand: ParsableCommand {
     for name in comparison.extra { lines += "Only in \(candidate): \(name)\n" }
     let ratios = different.map(\.error.sqnr).sorted()
     if let worst = ratios.first {
-      lines += "SQNR: worst \(ByteText.sqnr(worst)), median "
+      lines +=
+        "SQNR: worst \(ByteText.sqnr(worst)), median "
         + "\(ByteText.sqnr(ratios[ratios.count / 2])). "
     }
     return lines

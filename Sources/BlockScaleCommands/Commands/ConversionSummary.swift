@@ -44,7 +44,8 @@ struct ConversionSummary {
       table.addRow([
         tensor.name, tensor.shape.map(String.init).joined(separator: "x"), tensor.format,
         error.map { ByteText.sqnr($0.sqnr) } ?? "exact",
-        error.map { String($0.saturatedCount) } ?? "", error.map { String($0.underflowedCount) } ?? "",
+        error.map { String($0.saturatedCount) } ?? "",
+        error.map { String($0.underflowedCount) } ?? "",
       ])
     }
     var lines = table.render()
@@ -56,11 +57,13 @@ struct ConversionSummary {
     if !notes.isEmpty { lines += notes.joined(separator: "\n") + "\n" }
     let ratios = converted.compactMap { $0.error?.sqnr }.sorted()
     if let worst = ratios.first {
-      lines += "\nSQNR: worst \(ByteText.sqnr(worst)), median "
+      lines +=
+        "\nSQNR: worst \(ByteText.sqnr(worst)), median "
         + "\(ByteText.sqnr(ratios[ratios.count / 2])).\n"
     }
     let choices = details.map { "\($0.name) \($0.value)" }.joined(separator: ", ")
-    lines += "\(output): \(choices); \(converted.count) of \(tensors.count) tensors, "
+    lines +=
+      "\(output): \(choices); \(converted.count) of \(tensors.count) tensors, "
       + "\(ByteText.bytes(bytesBefore)) to \(ByteText.bytes(bytesAfter)) in "
       + "\(ByteText.seconds(seconds)).\n"
     return lines
