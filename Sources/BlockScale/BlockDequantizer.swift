@@ -8,7 +8,9 @@ package struct BlockDequantizer: Sendable {
   package let scaleFormat: ScaleFormat
   package let blocking: Blocking
   package let tensorScale: TensorScale?
-  /// The value of every code. A load is quicker than arithmetic on subnormals.
+  /// The value of every code.
+  ///
+  /// A load is quicker than arithmetic on subnormals.
   private let table: [Float]
 
   package init(

@@ -2,7 +2,9 @@
 
 /// Why a matrix could not be built or quantized.
 public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// The kind of a failure. More may be added.
+  /// The kind of a failure.
+  ///
+  /// More may be added.
   public struct Code: Hashable, Sendable {
     private enum Kind: Hashable, Sendable {
       case wrongCount

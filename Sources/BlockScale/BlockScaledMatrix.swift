@@ -21,8 +21,10 @@ public struct BlockScaledMatrix<Element: BlockElement, Scale: BlockScaleValue>: 
   public let columns: Int
   /// The shape of the blocks.
   public let blocking: Blocking
-  /// The codes, row by row. Two 4-bit codes share a byte, the one of the even column in its low half;
-  /// every row begins on a new byte.
+  /// The codes, row by row.
+  ///
+  /// Two 4-bit codes share a byte, the one of the even column in its low half; every row begins on
+  /// a new byte.
   public let codes: [UInt8]
   /// The scales, row-major over the grid of blocks.
   public let scales: [Scale]

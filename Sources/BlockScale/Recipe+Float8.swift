@@ -3,7 +3,9 @@
 import Minifloat
 
 extension Recipe {
-  /// The FP8 numerics of this recipe, or nil if it has none. They hold for blocks of any shape.
+  /// The FP8 numerics of this recipe, or nil if it has none.
+  ///
+  /// They hold for blocks of any shape.
   package func float8Rule(
     element: ElementFormat, source: SourceFormat, perTensor: Bool
   ) -> BlockRule? {

@@ -96,8 +96,9 @@ private func ceiledByLogarithm(_ scale: Float) -> UInt32 {
 }
 
 /// The E8M0 code of ⌊log₂ maximum⌋ as C's `log2f` evaluates it, lowered by the element's exponent:
-/// just below a power of two the logarithm rounds up to that of the power. See
-/// ``ceiledByLogarithm(_:)``.
+/// just below a power of two the logarithm rounds up to that of the power.
+///
+/// See ``ceiledByLogarithm(_:)``.
 private func flooredByLogarithm(_ maximum: Float, _ elementExponent: Int) -> UInt32 {
   guard maximum > 0 else { return 0 }
   let next = Int(maximum.exponent) + 1

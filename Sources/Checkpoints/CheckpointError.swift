@@ -2,7 +2,9 @@
 
 /// Why a checkpoint could not be read, converted or written.
 public struct CheckpointError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// The kind of a failure. More may be added.
+  /// The kind of a failure.
+  ///
+  /// More may be added.
   public struct Code: Hashable, Sendable {
     private enum Kind: Hashable, Sendable {
       case unknownLayout, ambiguousLayout, malformedTensor, unsupported, nonFinite, nothingToDo

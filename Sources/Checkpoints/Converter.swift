@@ -188,8 +188,9 @@ extension Converter {
     )
   }
 
-  /// Whether a file of a model's folder belongs to the converted model too. Weights in other formats
-  /// do not, and neither do hidden files.
+  /// Whether a file of a model's folder belongs to the converted model too.
+  ///
+  /// Weights in other formats do not, and neither do hidden files.
   private static func isCarriedAlong(_ name: String) -> Bool {
     let weights = [
       ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot",

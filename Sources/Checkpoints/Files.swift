@@ -157,7 +157,9 @@ func synchronizeFolder(_ path: FilePath) throws(CheckpointError) {
   _ = fsync(descriptor)
 }
 
-/// Removes a file, or a folder with everything in it. A symbolic link is removed itself.
+/// Removes a file, or a folder with everything in it.
+///
+/// A symbolic link is removed itself.
 func removeItem(_ path: FilePath) throws(CheckpointError) {
   let isFolder =
     ((try? Stat(path, followTargetSymlink: false))?.type ?? .regular) == .directory

@@ -90,8 +90,9 @@ struct PanelReader: Sendable {
 }
 
 extension Blocking {
-  /// The number of rows that a panel must be a multiple of to hold whole blocks. Blocks that cover
-  /// all rows have their scale from elsewhere, so that any panel will do.
+  /// The number of rows that a panel must be a multiple of to hold whole blocks.
+  ///
+  /// Blocks that cover all rows have their scale from elsewhere, so that any panel will do.
   func panelUnit(rows: Int) -> Int { self.rows == .max ? 1 : min(self.rows, rows) }
 }
 

@@ -4,8 +4,9 @@ import BlockScale
 import Minifloat
 import Safetensors
 
-/// Writes panels of one tensor in the form of a layout. Panels may come in any order and from several
-/// threads.
+/// Writes panels of one tensor in the form of a layout.
+///
+/// Panels may come in any order and from several threads.
 struct PanelWriter: Sendable {
   let shape: BlockScaledShape
   let form: StoredForm

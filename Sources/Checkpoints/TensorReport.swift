@@ -63,7 +63,9 @@ extension TensorReport {
 }
 
 extension ErrorMetrics {
-  /// The sums, and the ratios that people read. An infinite ratio, of an exact result, is null.
+  /// The sums, and the ratios that people read.
+  ///
+  /// An infinite ratio, of an exact result, is null.
   package var json: JSONValue {
     [
       "count": JSONValue(count), "sqnr": sqnr.isFinite ? JSONValue(sqnr) : .null,

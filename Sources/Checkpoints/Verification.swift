@@ -34,8 +34,9 @@ public struct Verification: Sendable {
   /// Whether nothing is wrong.
   public var isClean: Bool { violations.isEmpty && tensors.allSatisfy(\.violations.isEmpty) }
 
-  /// The least ratio, in decibels, at which values that are quantized again count as the same. Scales
-  /// that do not belong to their codes lie far below, and every recipe far above.
+  /// The least ratio, in decibels, at which values that are quantized again count as the same.
+  ///
+  /// Scales that do not belong to their codes lie far below, and every recipe far above.
   static let leastRequantizedSQNR = 20.0
   /// The least ratio at which a tensor can come from an original.
   static let leastOriginalSQNR = 5.0

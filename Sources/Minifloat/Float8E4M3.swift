@@ -81,7 +81,9 @@ extension Float8E4M3 {
   @inlinable
   public static var leastNonzeroMagnitude: Self { Self(bitPattern: 0x01) }
 
-  /// The positive NaN. There is no other payload.
+  /// The positive NaN.
+  ///
+  /// There is no other payload.
   @inlinable
   public static var nan: Self { Self(bitPattern: 0x7F) }
 }

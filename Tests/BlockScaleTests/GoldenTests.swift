@@ -40,7 +40,9 @@ import _BlockScaleTestSupport
   //MARK: Where producers are not followed
 
   /// Several producers divide zero by zero and store NaN for a tensor of zeros, and torchao's
-  /// `Float8Tensor` for each zero of a block whose scale is zero. Here zeros stay zeros; the documented bytes stand in.
+  /// `Float8Tensor` for each zero of a block whose scale is zero.
+  ///
+  /// Here zeros stay zeros; the documented bytes stand in.
   private func withoutNaN(
     _ golden: Stored, _ vectors: Vectors, _ dtype: String, _ test: GoldenCase
   ) throws -> Stored {

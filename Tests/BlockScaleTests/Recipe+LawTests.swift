@@ -35,8 +35,10 @@ import _BlockScaleTestSupport
     try check(BlockScaledMatrix<Float8E5M2, BFloat16>.self)
   }
 
-  /// What has been rounded once is not rounded again. compressed-tensors' MXFP8 is left out: it
-  /// doubles the scale of a maximum of 448, which it also rounds to, and drops a bit of subnormals.
+  /// What has been rounded once is not rounded again. compressed-tensors' MXFP8 is left out.
+  ///
+  /// It doubles the scale of a maximum of 448, which it also rounds to, and drops a bit of
+  /// subnormals.
   @Test(arguments: [
     Recipe.ocp, .rceil, .even, .torchao, .modelopt, .mlx, .ggml, .compressedTensors,
   ])

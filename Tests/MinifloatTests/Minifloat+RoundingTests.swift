@@ -4,8 +4,9 @@ import Minifloat
 import Testing
 
 @Suite struct MinifloatRoundingTests {
-  /// Every tie goes where the rule says, and a little to either side of it no rule matters. Midpoints
-  /// are exact in a Double, and so is the distance of 2⁻⁵⁰ beside them.
+  /// Every tie goes where the rule says, and a little to either side of it no rule matters.
+  ///
+  /// Midpoints are exact in a Double, and so is the distance of 2⁻⁵⁰ beside them.
   @Test(arguments: AnyMinifloat.allCases, TieRule.allCases)
   func ties(_ format: AnyMinifloat, _ rule: TieRule) {
     for gap in Gap.all(in: format) {
