@@ -83,7 +83,8 @@ import _BlockScaleTestSupport
 
   static let malformed = [
     Malformed(
-      "no scales of torchao", [("a._weight_qdata", .u8, [4, 8])], says: "lacks its scales 'a._weight_scale'"),
+      "no scales of torchao", [("a._weight_qdata", .u8, [4, 8])],
+      says: "lacks its scales 'a._weight_scale'"),
     Malformed(
       "no scales of gpt-oss", [("a_blocks", .u8, [1, 4, 1, 16])], layout: .gptOSS,
       says: "lacks its scales 'a_scales'"),
@@ -125,7 +126,8 @@ import _BlockScaleTestSupport
     Malformed(
       "plain and quantized at once",
       [
-        ("a.weight_packed", .u8, [4, 32]), ("a.weight_scale", .u8, [4, 2]), ("a.weight", .bf16, [4, 64]),
+        ("a.weight_packed", .u8, [4, 32]), ("a.weight_scale", .u8, [4, 2]),
+        ("a.weight", .bf16, [4, 64]),
       ], says: "is stored plain and quantized at once"),
     Malformed(
       "a layout that is not there", [("a.weight", .bf16, [4, 8])], layout: .modelopt,
@@ -214,7 +216,9 @@ import _BlockScaleTestSupport
     let file = scratch("out/model.safetensors")
     let (header, tensors) = (try metadata(file), try stored(file))
     let name = "model.layers.0.mlp.down_proj.weight"
-    for (part, says) in [(name, "1 bytes differ"), ("model.norm.weight", "differs from the original")] {
+    for (part, says) in [
+      (name, "1 bytes differ"), ("model.norm.weight", "differs from the original"),
+    ] {
       var damaged = tensors
       damaged[part]?.bytes[7] ^= 1
       try SafetensorsFile.write(

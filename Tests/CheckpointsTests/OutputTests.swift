@@ -49,7 +49,6 @@ import _BlockScaleTestSupport
     let input = try folder()
     try quantize(input, to: "out")
     try scratch.write("old", to: "out/old.txt")
-    // A folder of the user's that happens to have the name of a step in between.
     #expect(failure { try quantize(input, to: "out") }?.code == .outputExists)
     try quantize(input, to: "out", scheme: .nvfp4, overwrite: true)
     #expect(try Checkpoint(path: scratch("out")).layout == .modelopt)
@@ -162,7 +161,9 @@ import _BlockScaleTestSupport
     let target = scratch("out")
     let isFirst = Mutex(true)
     _ = try Converter(jobs: 1) { progress in
-      guard case .advanced = progress, isFirst.withLock({ exchange(&$0, with: false) }) else { return }
+      guard case .advanced = progress, isFirst.withLock({ exchange(&$0, with: false) }) else {
+        return
+      }
       for (resume, overwrite) in [(true, false), (false, true), (false, false)] {
         let error = failure {
           _ = try Converter(jobs: 1, resume: resume, overwrite: overwrite)
