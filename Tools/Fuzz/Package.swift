@@ -25,7 +25,7 @@ let package = Package(
     ),
     .executableTarget(
       name: "FuzzCheckpoints",
-      dependencies: ["Checkpoints", "Safetensors", collections, system],
+      dependencies: ["BlockScale", "Checkpoints", "Safetensors", collections, system],
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]
     ),
     .target(name: "Minifloat"),

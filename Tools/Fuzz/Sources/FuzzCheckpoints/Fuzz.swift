@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import BlockScale
 import Checkpoints
 import Foundation
 import OrderedCollections
@@ -70,6 +71,7 @@ private func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   var choices = Choices(bytes: unsafe Array(UnsafeBufferPointer(start: start, count: count))[...])
   let folder = choices.pick(folders)
   let usesFile = choices.next() & 1 == 1
+  let target = choices.pick(Layout.allCases)
   let layout = choices.pick([Layout?.none, nil, nil] + Layout.allCases)
   var metadata: OrderedDictionary<String, String> = [:]
   switch choices.next() % 5 {
@@ -96,9 +98,24 @@ private func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     _ = try Inspection(checkpoint)
     _ = try Verification(checkpoint, against: checkpoint, jobs: 1)
     _ = try Comparison(reference: checkpoint, candidate: checkpoint, jobs: 1)
+    try convert(checkpoint, to: target, at: FilePath("\(folder).out"))
   } catch {
     let text = "\(error)"
     precondition(text.hasSuffix(".") && text.unicodeScalars.allSatisfy { $0.value >= 0x20 }, text)
   }
   return 0
+}
+
+/// What was opened can be decoded and moved, or is refused.
+private func convert(_ checkpoint: Checkpoint, to layout: Layout, at path: FilePath) throws {
+  guard checkpoint.layout != nil else { return }
+  let converter = Converter(jobs: 1, overwrite: true)
+  try? FileManager.default.removeItem(atPath: path.string)
+  _ = try converter.dequantize(checkpoint, to: path, as: .bfloat16)
+  try? FileManager.default.removeItem(atPath: path.string)
+  _ = try converter.convert(checkpoint, to: path, layout: layout)
+  // What was written is recognized and decodes.
+  let written = try Checkpoint(path: path)
+  precondition(written.layout == layout)
+  _ = try Verification(written, jobs: 1)
 }
