@@ -160,6 +160,10 @@ extension LayoutReader {
   private func torchao(_ codes: StoredTensor) throws -> QuantizedTensor? {
     let name = codes.info.name
     guard name.hasSuffix("._weight_qdata") else { return nil }
+    guard codes.info.dtype.isCodes else {
+      throw CheckpointError(
+        .malformedTensor, "\(codes.place) holds \(codes.info.dtype.rawValue), which is no code.")
+    }
     let module = String(name.dropLast("_weight_qdata".count))
     guard let scales = tensor("\(module)_weight_scale") else {
       throw missing("\(module)_weight_scale", for: codes)
@@ -282,6 +286,8 @@ extension LayoutReader {
     case (.e2m1, _): result.scheme = .mxfp4
     case (_, .e8m0): result.scheme = .mxfp8
     default:
+      // Only the byte scales of small blocks are ever swizzled.
+      result.scalesAreSwizzled = false
       try findFloat8Blocking(&result, scaleVectorIsRows: scaleVectorIsRows)
       return result
     }

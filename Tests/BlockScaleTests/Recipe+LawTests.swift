@@ -35,7 +35,9 @@ import _BlockScaleTestSupport
     try check(BlockScaledMatrix<Float8E5M2, BFloat16>.self)
   }
 
-  /// What has been rounded once is not rounded again. compressed-tensors' MXFP8 is left out.
+  /// What has been rounded once is not rounded again.
+  ///
+  /// The MXFP8 of compressed-tensors MXFP8 is left out.
   ///
   /// It doubles the scale of a maximum of 448, which it also rounds to, and drops a bit of
   /// subnormals.

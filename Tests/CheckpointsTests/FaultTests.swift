@@ -122,6 +122,13 @@ import _BlockScaleTestSupport
       "integers of MLX",
       [("a.weight", .u32, [4, 8]), ("a.scales", .u8, [4, 4]), ("a.biases", .bf16, [4, 4])],
       says: "affine mode"),
+    // Found by fuzzing: taken for bytes, these would be read beyond their end.
+    Malformed(
+      "codes of half a byte", [("a._weight_qdata", .f4, [2, 2]), ("a._weight_scale", .f16, [])],
+      says: "holds F4, which is no code"),
+    Malformed(
+      "empty codes of any width", [("a.weight", .u32, [0, 1 << 60]), ("a.scales", .u8, [0, 1])],
+      says: "is empty"),
     Malformed("codes alone", [("a.weight", .f8E4M3, [4, 8])], says: "looks quantized"),
     Malformed(
       "plain and quantized at once",
@@ -208,6 +215,20 @@ import _BlockScaleTestSupport
     #expect(checked[2].violations == ["the tensor scale -inf is not positive and finite"])
   }
 
+  /// Found by fuzzing: metadata that calls the one scale of a tensor swizzled.
+  @Test func oneScaleIsNeverSwizzled() throws {
+    let scratch = try Scratch()
+    let path = scratch("in.safetensors")
+    try SafetensorsFile.write(
+      [
+        ("a._weight_qdata", .f8E4M3, [1, 12], Array(repeating: 0x38, count: 12)),
+        ("a._weight_scale", .f16, [], [0, 0x3C]),
+      ],
+      metadata: ["a.weight": #"{"_data": {"is_swizzled_scales": true}}"#], to: path)
+    let verification = try Verification(Checkpoint(path: path), jobs: 1)
+    #expect(verification.isClean && verification.tensors[0].requantized?.count == 12)
+  }
+
   /// A byte that was changed after quantizing, and scales that belong to another tensor.
   @Test func damageIsFound() throws {
     let scratch = try Scratch()
@@ -217,7 +238,7 @@ import _BlockScaleTestSupport
     let (header, tensors) = (try metadata(file), try stored(file))
     let name = "model.layers.0.mlp.down_proj.weight"
     for (part, says) in [
-      (name, "1 codes or scales differ"), ("model.norm.weight", "differs from the original"),
+      (name, "1 bytes differ"), ("model.norm.weight", "differs from the original"),
     ] {
       var damaged = tensors
       damaged[part]?.bytes[7] ^= 1

@@ -5,7 +5,7 @@ import _BlockScaleTestSupport
 
 /// Checkpoints that no run of this package would write.
 enum HandMade {
-  /// NVFP4 weights of ModelOpt, each with its tensor scale and with block scales that fit one another.
+  /// NVFP4 weights of ModelOpt, each with its tensor scale and block scales that fit its codes.
   static func modelopt(
     _ weights: [(name: String, scale: Float)], rows: Int = 8, columns: Int = 64
   ) -> [SafetensorsFile.Contents] {

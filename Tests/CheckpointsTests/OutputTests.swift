@@ -49,7 +49,6 @@ import _BlockScaleTestSupport
     let input = try folder()
     try quantize(input, to: "out")
     try scratch.write("old", to: "out/old.txt")
-    // A folder of the user's that happens to have the name of a step in between.
     #expect(failure { try quantize(input, to: "out") }?.code == .outputExists)
     try quantize(input, to: "out", scheme: .nvfp4, overwrite: true)
     #expect(try Checkpoint(path: scratch("out")).layout == .modelopt)

@@ -29,9 +29,8 @@ import Testing
     let tensors = try stored(output.path)
     for (name, scale) in Self.partners {
       let module = String(name.dropLast("weight".count))
-      #expect(
-        tensors["\(module)weight_global_scale"]?.float == 1
-          / (name.contains("o_proj") ? scale : 0.5))
+      let expected = 1 / (name.contains("o_proj") ? scale : 0.5)
+      #expect(tensors["\(module)weight_global_scale"]?.float == expected)
     }
     // Powers of two rescale exactly.
     let comparison = try Comparison(reference: input, candidate: output, jobs: 2)
@@ -75,8 +74,8 @@ import Testing
     var checkpoint = try Checkpoint(path: scratch("in"))
     _ = try converter.convert(checkpoint, to: scratch("ct"), layout: .compressedTensors)
     let tensors = try stored(scratch("ct"))
-    #expect(
-      tensors["a.input_global_scale"] == Stored(dtype: .f32, shape: [1], bytes: bytes(Float(8))))
+    let divisor = Stored(dtype: .f32, shape: [1], bytes: bytes(Float(8)))
+    #expect(tensors["a.input_global_scale"] == divisor)
     #expect(tensors["a.input_scale"] == nil)
     let configuration = text(of: scratch("ct/config.json"))
     #expect(!configuration.contains(#""input_activations": null"#))
@@ -126,9 +125,8 @@ import Testing
     let lossless = try Comparison(reference: quantized, candidate: converted, jobs: 2)
     #expect(lossless.tensors.allSatisfy { $0.error.errorPower == 0 })
     // ModelOpt's own export has the same names, types and shapes, and one more scale.
-    let theirs = try stored(vector("gpt-oss-modelopt-nvfp4")).filter {
-      !$0.key.contains("input_scale")
-    }
+    let theirs = try stored(vector("gpt-oss-modelopt-nvfp4"))
+      .filter { !$0.key.contains("input_scale") }
     let ours = try stored(scratch("nv"))
     #expect(ours.keys.sorted() == theirs.keys.sorted())
     for (name, tensor) in theirs {
