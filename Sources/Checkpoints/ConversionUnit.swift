@@ -43,9 +43,9 @@ struct CopyUnit: ConversionUnit {
     try parallelFor((count + chunk - 1) / chunk, jobs: context.jobs) { index in
       let range = index * chunk..<min(count, (index + 1) * chunk)
       defer { extendLifetime(source.file) }
-      // The file is alive, and slicing checks the bounds.
+      // The file is alive, and the range is checked.
       try unsafe context.output.write(
-        UnsafeRawBufferPointer(rebasing: source.file.bytes(of: source.info)[range]),
+        source.file.bytes(of: source.info, in: range),
         to: tensor, at: range.lowerBound)
       source.file.discard(range, of: source.info)
       context.advance(range.count)

@@ -29,11 +29,10 @@ struct OriginalComparison: Sendable {
         let count = source.info.byteCount
         try parallelFor((count + chunk - 1) / chunk, jobs: jobs) { index in
           defer { extendLifetime(source.file) }
-          // The file is alive, and slicing checks the bounds.
+          // The file is alive, and the range is checked.
           let bits = unsafe source.info.dtype.sourceFormat.maximumMagnitudeBits(
-            UnsafeRawBufferPointer(
-              rebasing: source.file.bytes(of: source.info)[
-                index * chunk..<min(count, (index + 1) * chunk)]))
+            source.file.bytes(
+              of: source.info, in: index * chunk..<min(count, (index + 1) * chunk)))
           largest.withLock { $0 = max($0, bits) }
         }
       }
@@ -148,12 +147,12 @@ struct OriginalComparison: Sendable {
       let range =
         rows.lowerBound * columns * format.byteCount..<rows.upperBound * columns * format.byteCount
       defer { extendLifetime(source.file) }
-      // The file is alive, slicing checks the bounds, and the arrays are sized for the panel.
+      // The file is alive, the range is checked, and the arrays are sized for the panel.
       _ = unsafe codes.withUnsafeMutableBytes { codes in
         unsafe scales.withUnsafeMutableBytes { scales in
           unsafe quantizer.quantize(
             BlockQuantizer.Panel(
-              values: UnsafeRawBufferPointer(rebasing: source.file.bytes(of: source.info)[range]),
+              values: source.file.bytes(of: source.info, in: range),
               rows: rows.count, columns: columns, codes: codes, scales: scales))
         }
       }

@@ -35,19 +35,20 @@ struct PanelReader: Sendable {
     let rowBytes = tensor.element.byteCount(tensor.columns)
     let file = tensor.codes.file
     defer { extendLifetime(file) }
-    // The file is alive, and slicing checks the bounds.
-    let all = unsafe file.bytes(of: tensor.codes.info)
-    let matrixBytes = all.count / tensor.matrices
+    let matrixBytes = tensor.codes.info.byteCount / tensor.matrices
     let start = matrix * matrixBytes
     if tensor.isStoredTransposed {
       precondition(rows == 0..<tensor.rows, "A transposed matrix is read whole")
+      // The file is alive, and the range is checked.
       return unsafe transposedBytes(
-        UnsafeRawBufferPointer(rebasing: all[start..<start + matrixBytes]), rows: rowBytes,
+        file.bytes(of: tensor.codes.info, in: start..<start + matrixBytes), rows: rowBytes,
         columns: tensor.rows)
     }
-    // The file is alive, and slicing checks the bounds.
+    // The file is alive during the copy, and the range is checked.
     var codes = unsafe Array(
-      all[start + rows.lowerBound * rowBytes..<start + rows.upperBound * rowBytes])
+      file.bytes(
+        of: tensor.codes.info,
+        in: start + rows.lowerBound * rowBytes..<start + rows.upperBound * rowBytes))
     if tensor.highNibbleFirst { swapNibbles(&codes) }
     return codes
   }
@@ -57,35 +58,40 @@ struct PanelReader: Sendable {
     let width = tensor.scaleFormat.byteCount
     let file = tensor.scales.file
     defer { extendLifetime(file) }
-    // The file is alive, and slicing checks the bounds.
-    let all = unsafe file.bytes(of: tensor.scales.info)
-    let matrixBytes = all.count / tensor.matrices
+    let matrixBytes = tensor.scales.info.byteCount / tensor.matrices
     let start = matrix * matrixBytes
     if tensor.isStoredTransposed {
+      // The file is alive, and the range is checked.
       return unsafe transposedBytes(
-        UnsafeRawBufferPointer(rebasing: all[start..<start + matrixBytes]), rows: grid.columns,
+        file.bytes(of: tensor.scales.info, in: start..<start + matrixBytes), rows: grid.columns,
         columns: grid.rows)
     }
     if tensor.scalesAreSwizzled {
+      // The file is alive, and the range is checked.
+      let swizzled = unsafe file.bytes(of: tensor.scales.info, in: start..<start + matrixBytes)
+      precondition(
+        swizzled.count >= SwizzledScales.byteCount(rows: grid.rows, columns: grid.columns),
+        "The scales are fewer than their tiles")
       let tileColumns = SwizzledScales.tiles(rows: grid.rows, columns: grid.columns).columns
       var linear: [UInt8] = []
       linear.reserveCapacity(rows.count * grid.columns)
       for row in rows {
         for column in 0..<grid.columns {
-          // Inside the padded tiles, whose number was checked when the tensor was put together.
+          // Inside the padded tiles, whose number was just checked.
           linear.append(
-            unsafe all[
-              start + SwizzledScales.offset(row: row, column: column, tileColumns: tileColumns)])
+            unsafe swizzled[
+              SwizzledScales.offset(row: row, column: column, tileColumns: tileColumns)])
         }
       }
       return linear
     }
     let blockRows = blockRowRange(rows, tensor.blocking)
-    // The file is alive, and slicing checks the bounds.
+    // The file is alive during the copy, and the range is checked.
     return unsafe Array(
-      all[
-        start + blockRows.lowerBound * grid.columns * width..<start
-          + blockRows.upperBound * grid.columns * width])
+      file.bytes(
+        of: tensor.scales.info,
+        in: start + blockRows.lowerBound * grid.columns * width..<start
+          + blockRows.upperBound * grid.columns * width))
   }
 }
 

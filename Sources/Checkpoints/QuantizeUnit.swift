@@ -45,9 +45,8 @@ struct QuantizeUnit: ConversionUnit {
       try parallelFor((count + chunk - 1) / chunk, jobs: context.jobs) { index in
         let range = index * chunk..<min(count, (index + 1) * chunk)
         defer { extendLifetime(member.source.file) }
-        // The file is alive, and slicing checks the bounds.
-        let values = unsafe UnsafeRawBufferPointer(
-          rebasing: member.source.file.bytes(of: tensor)[range])
+        // The file is alive, and the range is checked.
+        let values = unsafe member.source.file.bytes(of: tensor, in: range)
         let bits = unsafe member.sourceFormat.maximumMagnitudeBits(values)
         if bits >= Float.infinity.bitPattern {
           throw unsafe nonFinite(values, member, firstByte: range.lowerBound)
@@ -135,13 +134,14 @@ struct QuantizeUnit: ConversionUnit {
     let width = member.sourceFormat.byteCount
     var index = 0
     while index < values.count / width {
-      // Slicing checks the bounds.
+      // Inside the buffer, by the condition of the loop.
       let one = unsafe UnsafeRawBufferPointer(
         rebasing: values[index * width..<(index + 1) * width])
       if unsafe member.sourceFormat.maximumMagnitudeBits(one) >= Float.infinity.bitPattern { break }
       index += 1
     }
-    // Slicing checks the bounds; there is such a value, or this would not have been called.
+    precondition(index < values.count / width, "There is such a value, as the caller has seen")
+    // Inside the buffer, as was just checked.
     let one = unsafe UnsafeRawBufferPointer(rebasing: values[index * width..<(index + 1) * width])
     let isNaN =
       unsafe member.sourceFormat.maximumMagnitudeBits(one) > Float.infinity.bitPattern
@@ -174,25 +174,25 @@ extension QuantizeUnit.Member {
   func withValues<Result>(
     matrix: Int, rows: Range<Int>, _ body: (UnsafeRawBufferPointer) throws -> Result
   ) throws -> Result {
-    // The file is alive: it belongs to `self`.
-    let all = unsafe source.file.bytes(of: source.info)
     let width = sourceFormat.byteCount
     let matrixBytes = shape.rows * shape.columns * width
     guard isTransposed else {
       let first = firstByte(matrix, rows)
-      // Slicing checks the bounds.
+      // The file is alive: it belongs to `self`. The range is checked.
       return unsafe try body(
-        UnsafeRawBufferPointer(
-          rebasing: all[first..<first + rows.count * shape.columns * width]))
+        source.file.bytes(
+          of: source.info, in: first..<first + rows.count * shape.columns * width))
     }
     var gathered = [UInt8](repeating: 0, count: rows.count * shape.columns * width)
-    let start = matrix * matrixBytes
+    // The file is alive: it belongs to `self`. The range is checked.
+    let all = unsafe source.file.bytes(
+      of: source.info, in: matrix * matrixBytes..<(matrix + 1) * matrixBytes)
     for column in 0..<shape.columns {
       for (place, row) in rows.enumerated() {
         for byte in 0..<width {
-          // Inside the matrix, whose bytes the tensor's shape gives.
+          // Inside the matrix: row and column are below its extents.
           gathered[(place * shape.columns + column) * width + byte] =
-            unsafe all[start + (column * shape.rows + row) * width + byte]
+            unsafe all[(column * shape.rows + row) * width + byte]
         }
       }
     }

@@ -71,9 +71,8 @@ struct ValueReader: Sendable {
     case .plain(let tensor, let width):
       defer { extendLifetime(tensor.file) }
       let range = rows.lowerBound * columns * width..<rows.upperBound * columns * width
-      // The file is alive, and slicing checks the bounds.
-      return unsafe tensor.info.dtype.values(
-        UnsafeRawBufferPointer(rebasing: tensor.file.bytes(of: tensor.info)[range]))
+      // The file is alive, and the range is checked.
+      return unsafe tensor.info.dtype.values(tensor.file.bytes(of: tensor.info, in: range))
     }
   }
 

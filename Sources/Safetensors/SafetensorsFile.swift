@@ -67,9 +67,14 @@ extension SafetensorsFile {
   /// A tensor's bytes in place, for loops that want pointers.
   ///
   /// The pointer is valid while this object lives: keep it alive with `extendLifetime(_:)`.
-  package func bytes(of tensor: TensorInfo) -> UnsafeRawBufferPointer {
-    // Rebasing checks the bounds.
-    unsafe UnsafeRawBufferPointer(rebasing: mapping.bytes[fileRange(of: tensor, part: nil)])
+  ///
+  /// - Parameter range: counted in bytes from the tensor's beginning; the whole tensor if nil. A range
+  ///   outside of the tensor traps, in release builds too.
+  package func bytes(
+    of tensor: TensorInfo, in range: Range<Int>? = nil
+  ) -> UnsafeRawBufferPointer {
+    // `fileRange` checks the bounds.
+    unsafe UnsafeRawBufferPointer(rebasing: mapping.bytes[fileRange(of: tensor, part: range)])
   }
 
   /// Tells the operating system that part of a tensor is not needed any more, so that the

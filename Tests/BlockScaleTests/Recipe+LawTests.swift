@@ -37,7 +37,7 @@ import _BlockScaleTestSupport
 
   /// What has been rounded once is not rounded again.
   ///
-  /// The MXFP8 of compressed-tensors MXFP8 is left out.
+  /// The MXFP8 of compressed-tensors is left out.
   ///
   /// It doubles the scale of a maximum of 448, which it also rounds to, and drops a bit of
   /// subnormals.

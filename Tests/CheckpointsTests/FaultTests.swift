@@ -238,7 +238,7 @@ import _BlockScaleTestSupport
     let (header, tensors) = (try metadata(file), try stored(file))
     let name = "model.layers.0.mlp.down_proj.weight"
     for (part, says) in [
-      (name, "1 bytes differ"), ("model.norm.weight", "differs from the original"),
+      (name, "1 codes or scales differ"), ("model.norm.weight", "differs from the original"),
     ] {
       var damaged = tensors
       damaged[part]?.bytes[7] ^= 1
