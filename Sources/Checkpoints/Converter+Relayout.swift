@@ -110,6 +110,12 @@ extension Converter {
       matrices: tensor.matrices, rows: tensor.rows, columns: tensor.columns,
       isStack: tensor.isStack)
     let (companions, notes) = try Self.companions(of: tensor, layout: layout)
+    if layout == .modelopt, new == .fp8Tensor, companions.isEmpty {
+      throw CheckpointError(
+        .unsupported,
+        "Layout 'modelopt' stores fp8-tensor with a static scale of activations, which "
+          + "'\(tensor.name)' does not have.")
+    }
     return RelayoutUnit.Member(
       source: tensor, shape: shape, form: try layout.form(of: shape), companions: companions,
       notes: notes)
