@@ -8,6 +8,7 @@ let package = Package(
   products: [
     .library(name: "Minifloat", targets: ["Minifloat"]),
     .library(name: "BlockScale", targets: ["BlockScale"]),
+    .library(name: "BlockScaleCPU", targets: ["BlockScaleCPU"]),
     .library(name: "Safetensors", targets: ["Safetensors"]),
     .library(name: "Checkpoints", targets: ["Checkpoints"]),
     .executable(name: "blockscale", targets: ["blockscale"]),
@@ -23,6 +24,11 @@ let package = Package(
     .target(
       name: "BlockScale",
       dependencies: ["Minifloat", .product(name: "RealModule", package: "swift-numerics")]
+    ),
+    .target(name: "_BlockScaleShims"),
+    .target(
+      name: "BlockScaleCPU",
+      dependencies: ["BlockScale", "Minifloat", "_BlockScaleShims"]
     ),
     .target(
       name: "Safetensors",
@@ -74,6 +80,9 @@ let package = Package(
     .testTarget(
       name: "BlockScaleTests",
       dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
+    .testTarget(
+      name: "BlockScaleCPUTests",
+      dependencies: ["BlockScale", "BlockScaleCPU", "Minifloat", "_BlockScaleTestSupport"]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(
       name: "CheckpointsTests",
@@ -98,8 +107,8 @@ let package = Package(
   ]
 )
 
-// One place for the settings of every target.
-for target in package.targets {
+// One place for the settings of every Swift target.
+for target in package.targets where target.name != "_BlockScaleShims" {
   target.swiftSettings = [
     .swiftLanguageMode(.v6),
     .strictMemorySafety(),

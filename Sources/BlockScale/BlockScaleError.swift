@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Why a matrix could not be built or quantized.
+/// Why a matrix could not be built, quantized or multiplied.
 public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertible {
   /// The kind of a failure.
   ///
@@ -10,6 +10,8 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
       case wrongCount
       case emptyMatrix
       case unsupportedRecipe
+      case unavailable
+      case wrongShape
     }
 
     private let kind: Kind
@@ -20,6 +22,10 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
     public static let emptyMatrix = Code(kind: .emptyMatrix)
     /// The recipe does not define these formats.
     public static let unsupportedRecipe = Code(kind: .unsupportedRecipe)
+    /// The processor or the operating system lacks what was asked for.
+    public static let unavailable = Code(kind: .unavailable)
+    /// Operands whose shapes or blocks do not fit each other.
+    public static let wrongShape = Code(kind: .wrongShape)
   }
 
   /// The kind of failure.
@@ -27,7 +33,7 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
   /// One sentence that names the operand.
   public let description: String
 
-  init(_ code: Code, _ description: String) {
+  package init(_ code: Code, _ description: String) {
     self.code = code
     self.description = description
   }

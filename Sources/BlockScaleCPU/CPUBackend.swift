@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import BlockScale
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// The processor as the place where operations run.
+///
+/// A value: it fixes the tier and the number of threads of the operations that it is handed to, and
+/// owns nothing. Threads are those of the process's Dispatch pool, which has one for each core
+/// however many callers there are.
+///
+///     let cpu = CPUBackend()
+///     print(cpu.tier)  // amx-bf16
+public struct CPUBackend: Sendable, Hashable {
+  /// The kernels that are used.
+  public let tier: CPUTier
+  /// The most threads that one operation runs on.
+  public let threads: Int
+
+  /// The fastest tier that is available.
+  ///
+  /// - Parameter threads: The most threads of one operation; by default one for each core.
+  public init(threads: Int? = nil) {
+    let available = CPUTier.available
+    self.init(availableTier: available[available.count - 1], threads: threads)
+  }
+
+  /// A chosen tier.
+  ///
+  /// - Throws: ``BlockScaleError`` if this processor lacks it.
+  public init(tier: CPUTier, threads: Int? = nil) throws(BlockScaleError) {
+    let available = CPUTier.available
+    guard available.contains(tier) else {
+      throw BlockScaleError(
+        .unavailable,
+        "This processor has no tier '\(tier)'; it has "
+          + available.map(\.rawValue).joined(separator: ", ") + ".")
+    }
+    self.init(availableTier: tier, threads: threads)
+  }
+
+  private init(availableTier: CPUTier, threads: Int?) {
+    precondition(threads.map { $0 > 0 } ?? true, "An operation runs on at least one thread")
+    tier = availableTier
+    self.threads = threads ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+  }
+}
