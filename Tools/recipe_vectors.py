@@ -6,8 +6,9 @@ PYTHONPATH holds, unpacked: fouroversix 1.0.5 (its src), transformer_engine 2.20
 
 torchao_*_ceil (to_mx), torchao_pow2_* (torchao.float8), mlx_nearest_* (mlx.core.quantize), fouroversix and te_4over6 (the
 PyTorch reference that TransformerEngine's own tests compare its kernels with) are the libraries.  ggml_nvfp4 takes gguf's scale
-and table, whose C quantizer it says it matches, with the search of its MXFP4.  vllm_emu and deepgemm_* are own emulations of
-vLLM's ref_nvfp4_quant and DeepGEMM's per_token_cast_to_{fp4,fp8}, a few lines of torch each."""
+and table, whose C quantizer it says it matches, with the search of its MXFP4.  vllm_emu, deepgemm_* and mlx_metal_* are own
+emulations of vLLM's ref_nvfp4_quant, DeepGEMM's per_token_cast_to_{fp4,fp8} and the kernel fp_quantize that mlx 0.32.4 carries
+as source (include/mlx/backend/metal/kernels/fp_quantized.h), a few lines of torch each."""
 import importlib.metadata as im, importlib.util, pathlib, sys, types
 from unittest import mock
 import numpy as np, torch
@@ -113,6 +114,21 @@ def deepgemm(x, kind):
     return dict(codes=pack(magnitude | ((y < 0) & (magnitude != 0)).long() << 3), scales=e.to(torch.uint8))
 
 
+def mlx_metal(x, kind):
+    size, largest = (16 if kind == "nvfp4" else 32), (448 if kind == "mxfp8" else 6)
+    b = x.float().reshape(len(x), -1, size)
+    s = b.abs().amax(-1) / largest
+    if kind == "nvfp4":
+        s = s.clamp(max=448).to(torch.float8_e4m3fn); scales, s = u8(s), s.float()
+    else:   # the smallest power of two that is not less
+        mantissa, exponent = torch.frexp(s.double())
+        exponent = torch.where(s == 0, torch.tensor(-127), exponent - (mantissa == .5).int()).clamp(-127, 127)
+        scales, s = (exponent + 127).to(torch.uint8), torch.ldexp(torch.tensor(1.), exponent)
+    y = (b * torch.where(s == 0, 0, 1 / s).unsqueeze(-1)).reshape(x.shape)
+    if kind == "mxfp8": return dict(codes=u8(y.clamp(-448, 448).to(torch.float8_e4m3fn)), scales=scales)
+    return dict(codes=pack(round_e2m1(y.abs()) | torch.signbit(y).long() << 3), scales=scales)
+
+
 d = {}
 with safe_open(src, "pt") as file:
     for dt in ("bf16", "f16", "f32"):
@@ -120,14 +136,16 @@ with safe_open(src, "pt") as file:
         x = file.get_tensor(f"{dt}.input").contiguous()
         runs = {"fouroversix": lambda: fouroversix(x), "te_4over6": lambda: te_4over6(x, "MAE"), "ggml_nvfp4": lambda: ggml_nvfp4(x),
                 "vllm_emu": lambda: vllm_emu(x), "torchao_pow2_row": lambda: torchao_pow2(x, True), "torchao_pow2_tensor": lambda: torchao_pow2(x, False)}
+        runs["mlx_metal_nvfp4"] = lambda: mlx_metal(x, "nvfp4")
         for kind in ("mxfp4", "mxfp8"):
             if x.shape[1] % 32: continue
             if dt != "f16": runs[f"torchao_{kind}_ceil"] = lambda kind=kind: torchao_ceil(x, kind)   # to_mx takes no FP16
             runs[f"mlx_nearest_{kind}"] = lambda kind=kind: mlx_nearest(x, kind)
+            runs[f"mlx_metal_{kind}"] = lambda kind=kind: mlx_metal(x, kind)
             runs[f"deepgemm_{kind}"] = lambda kind=kind: deepgemm(x, kind)
         for name, run in runs.items():
             for part, value in run().items(): d[f"{dt}.{name}.{part}"] = value
 meta = {p: im.version(p) for p in ("torch", "torchao", "gguf")}
-meta |= {"mlx": "0.31.2", "fouroversix": "1.0.5", "transformer_engine": "2.20.2", "vllm_emu": "own emulation", "deepgemm": "own emulation"}
+meta |= {"mlx": "0.31.2", "fouroversix": "1.0.5", "transformer_engine": "2.20.2", "vllm_emu": "own emulation", "deepgemm": "own emulation", "mlx_metal": "own emulation"}
 save_file({k: v.detach().contiguous().clone() for k, v in d.items()}, out, metadata=meta)
 print(out, len(d), "tensors", sum(v.nbytes for v in d.values()), "bytes")

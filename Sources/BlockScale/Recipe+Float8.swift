@@ -21,7 +21,8 @@ extension Recipe {
     case .modelopt: modeloptFloat8(element, source, perTensor: perTensor)
     case .torchaoFloat8: torchaoInferenceFloat8(element, source)
     case .modeloptStatic, .torchaoSingleLevel, .transformerEngineFourOverSix, .fourOverSix,
-      .vllmEmulation, .mlx, .mlxNearest, .ggml, .seed, .comfy, .ocp, .rceil, .ceil, .even:
+      .vllmEmulation, .mlx, .mlxMetal, .mlxNearest, .ggml, .seed, .comfy, .ocp, .rceil, .ceil,
+      .even:
       nil
     }
   }

@@ -54,6 +54,12 @@ extension Recipe {
           format: element, divides: true,
           zeroSign: element == .e2m1 ? .keptUnlessInputIsZero : .kept)
       ) { compressedTensorsCode($0, elementExponent, source) }
+    case .mlxMetal:
+      // mlx:mlx/backend/metal/kernels/fp_quantized.h (fp_quantize)
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) { a in
+        let scale = a / maximum
+        return scale == 0 ? 0 : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+      }
     case .mlx, .mlxNearest:
       let isNearest = self == .mlxNearest
       return powerOfTwoRule(

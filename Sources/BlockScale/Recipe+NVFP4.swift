@@ -18,12 +18,13 @@ extension Recipe {
     switch self {
     case .modelopt, .modeloptStatic: modeloptNVFP4(tensorMaximum, isStatic: self == .modeloptStatic)
     case .torchao: torchaoNVFP4(tensorMaximum)
-    case .torchaoSingleLevel: torchaoSingleLevelNVFP4()
+    case .torchaoSingleLevel: singleLevelNVFP4(scale: { scaleCode(min(max($0 / 6, 0x1p-6), 448)) })
     case .compressedTensors: compressedTensorsNVFP4(source: source, tensorMaximum)
     case .transformerEngine: transformerEngineNVFP4(tensorMaximum)
     case .seed: seedNVFP4(tensorMaximum)
     case .comfy: comfyNVFP4(source: source, tensorMaximum)
     case .mlx: singleLevelByTableNVFP4 { scaleCode(source.rounded($0 / 6)) }
+    case .mlxMetal: singleLevelNVFP4(scale: { scaleCode($0 / 6) })
     case .ggml: singleLevelByTableNVFP4 { ggmlScaleCode($0 / 6) }
     case .vllmEmulation: vllmNVFP4(tensorMaximum)
     case .transformerEngineFourOverSix:
@@ -101,11 +102,11 @@ private func torchaoNVFP4(_ tensorMaximum: Float) -> BlockRule {
     factor: { (1 / g) / scaleValue($0) })
 }
 
-private func torchaoSingleLevelNVFP4() -> BlockRule {
+// torchao's without its second level, and mlx:mlx/backend/metal/kernels/fp_quantized.h (fp_quantize).
+private func singleLevelNVFP4(scale: @escaping @Sendable (Float) -> UInt32) -> BlockRule {
   twoLevelRule(
-    divides: false, zeroSign: .kept, tensorScale: nil,
-    scale: { a in scaleCode(min(max(a / 6, 0x1p-6), 448)) },
-    factor: { 1 / scaleValue($0) })
+    divides: false, zeroSign: .kept, tensorScale: nil, scale: scale,
+    factor: { $0 == 0 ? 0 : 1 / scaleValue($0) })
 }
 
 // compressed-tensors:src/compressed_tensors/quantization/utils/helpers.py, driven by

@@ -40,6 +40,8 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case coat
   /// MLX on the CPU; NVFP4 has no tensor scale.
   case mlx
+  /// MLX on Apple's GPUs; NVFP4 has no tensor scale.
+  case mlxMetal = "mlx-metal"
   /// MLX on the CPU before it rounded MX scales up: their exponents go to the nearest, and the
   /// largest values of a block may saturate.
   case mlxNearest = "mlx-nearest"

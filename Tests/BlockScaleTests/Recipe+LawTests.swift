@@ -43,7 +43,7 @@ import _BlockScaleTestSupport
   /// subnormals.
   @Test(arguments: [
     Recipe.ocp, .rceil, .ceil, .even, .torchao, .modelopt, .mlx, .ggml, .compressedTensors,
-    .deepseekUE8M0,
+    .deepseekUE8M0, .mlxMetal,
   ])
   func quantizingAgainKeepsMX(_ recipe: Recipe) throws {
     let values = TestData.heavyTailed.values(16 * 128, seed: 32, as: .float32)

@@ -15,11 +15,13 @@ import _BlockScaleTestSupport
         GoldenCase(key: "torchao_\(name)_ceil", formats: formats, recipe: .ceil),
         GoldenCase(key: "mlx_nearest_\(name)", formats: formats, recipe: .mlxNearest),
         GoldenCase(key: "deepgemm_\(name)", formats: formats, recipe: .deepseekUE8M0),
+        GoldenCase(key: "mlx_metal_\(name)", formats: formats, recipe: .mlxMetal),
       ]
     } + [
       GoldenCase(key: "fouroversix", formats: .nvfp4, recipe: .fourOverSix),
       GoldenCase(key: "te_4over6", formats: .nvfp4, recipe: .transformerEngineFourOverSix),
       GoldenCase(key: "vllm_emu", formats: .nvfp4, recipe: .vllmEmulation),
+      GoldenCase(key: "mlx_metal_nvfp4", formats: .nvfp4, recipe: .mlxMetal),
       GoldenCase(key: "ggml_nvfp4", formats: .nvfp4, recipe: .ggml),
       GoldenCase(
         key: "torchao_pow2_row", formats: .float8, recipe: .torchaoPowerOfTwo, blocking: .row),

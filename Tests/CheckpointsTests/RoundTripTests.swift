@@ -82,7 +82,7 @@ import _BlockScaleTestSupport
           #expect(
             error?.text
               == "Layout 'mlx' has no place for the tensor scale of recipe '\(recipe.rawValue)'; use "
-              + "'torchao-single-level' or 'mlx' or 'ggml'.")
+              + "'torchao-single-level' or 'mlx' or 'mlx-metal' or 'ggml'.")
           #expect(scratch.names == ["source"])
           continue
         }
