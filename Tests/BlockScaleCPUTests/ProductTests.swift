@@ -113,7 +113,8 @@ import _BlockScaleTestSupport
   func depthsBeyondOneRun(_ tier: CPUTier) throws {
     let cpu = try CPUBackend(tier: tier, threads: 2)
     for form in [Form.nvfp4, .fp8Blocks, .bfloat16] {
-      let left = try (form == .nvfp4 ? Form.bfloat16 : form).operand(rows: 37, columns: 8300, seed: 1)
+      let left = try (form == .nvfp4 ? Form.bfloat16 : form).operand(
+        rows: 37, columns: 8300, seed: 1)
       let right = try form.operand(rows: 50, columns: 8300, seed: 2)
       let expected = try ReferenceBackend().multiply(left, right)
       let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
