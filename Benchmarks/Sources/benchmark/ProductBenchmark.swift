@@ -9,19 +9,19 @@ struct ProductBenchmark: ParsableCommand {
     commandName: "product",
     abstract: "Matrix products by operation, shape and tier, beside the tier's ceiling.")
 
-  @Option(help: "Rows of X; may be repeated.")
+  @Option(parsing: .upToNextOption, help: "Rows of X.")
   var m: [Int] = [1, 8, 64, 512, 2048]
 
-  @Option(help: "Outputs; may be repeated.")
+  @Option(parsing: .upToNextOption, help: "Outputs.")
   var n: [Int] = [4096]
 
   @Option(help: "Depth of the sums.")
   var k = 4096
 
-  @Option(help: "What is multiplied; may be repeated.")
+  @Option(parsing: .upToNextOption, help: "What is multiplied.")
   var operation: [ProductOperation] = [.bf16, .nvfp4, .fp8Block]
 
-  @Option(help: "A tier; may be repeated. All that the machine has by default.")
+  @Option(parsing: .upToNextOption, help: "Tiers; all that the machine has by default.")
   var tier: [String] = []
 
   @Option(help: "Threads of one product.")
