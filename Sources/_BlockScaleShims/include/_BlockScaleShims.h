@@ -10,5 +10,6 @@
 #define BLOCKSCALE_SHIMS_H
 
 #include "bs_features.h"
+#include "bs_kernels.h"
 
 #endif
