@@ -62,6 +62,8 @@ package struct PanelQuantizer: Sendable {
     }
   }
 
+  func withWorkspace(_ body: (Workspace) -> Void) { pool.with(body) }
+
   private func quantizeByReference(
     _ panel: BlockQuantizer.Panel, measures: Bool
   ) -> [ErrorMetrics] {

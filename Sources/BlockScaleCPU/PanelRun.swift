@@ -23,10 +23,10 @@ import _BlockScaleShims
   private var errors = bs_errors_t()
 
   /// The blocks along a row, and the columns of one that is not at the edge.
-  private let blockCount: Int
-  private let block: Int
+  let blockCount: Int
+  let block: Int
   private let codeRowBytes: Int
-  private let valueRowBytes: Int
+  let valueRowBytes: Int
 
   /// How many values a step works on, so that they stay in the cache between two kernels.
   private static let stepValues = 1 << 13
@@ -54,19 +54,21 @@ import _BlockScaleShims
 
   // MARK: Places
 
-  private func values(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+  func values(_ row: Int, _ column: Int) -> UnsafeRawPointer {
     unsafe panel.values.baseAddress.unsafelyUnwrapped + row * valueRowBytes
       + column * source.byteCount
   }
 
   /// The code of an even column.
-  private func codes(_ row: Int, _ column: Int) -> UnsafeMutablePointer<UInt8> {
+  func codes(_ row: Int, _ column: Int) -> UnsafeMutablePointer<UInt8> {
     unsafe (panel.codes.baseAddress.unsafelyUnwrapped + row * codeRowBytes
       + rule.element.format.byteCount(column)).assumingMemoryBound(to: UInt8.self)
   }
 
-  private func store(_ code: UInt32, _ index: Int) {
-    let address = unsafe panel.scales.baseAddress.unsafelyUnwrapped
+  private func store(
+    _ code: UInt32, _ index: Int, in scales: UnsafeMutableRawBufferPointer
+  ) {
+    let address = unsafe scales.baseAddress.unsafelyUnwrapped
     switch rule.scaleFormat.byteCount {
     case 4: unsafe address.storeBytes(of: code, toByteOffset: index * 4, as: UInt32.self)
     case 2:
@@ -109,14 +111,15 @@ import _BlockScaleShims
   ///
   /// - Returns: Whether the block is to be erased.
   @inline(__always)
-  private func choose(
-    at index: Int, scaleIndex: Int, rows: Range<Int>, columns: Range<Int>
+  func choose(
+    at index: Int, scaleIndex: Int, in scales: UnsafeMutableRawBufferPointer, rows: Range<Int>,
+    columns: Range<Int>
   ) -> Bool {
     let magnitude = unsafe workspace.maxima[index]
     if source != .float32 {
       let known = unsafe workspace.known[Int(magnitude)]
       if known.scale != 0 {
-        use(~known.scale, known.factor, at: index, scaleIndex: scaleIndex)
+        unsafe use(~known.scale, known.factor, at: index, scaleIndex: scaleIndex, in: scales)
         return false
       }
     }
@@ -129,13 +132,16 @@ import _BlockScaleShims
       unsafe workspace.known[Int(magnitude)] = Workspace.KnownChoice(
         scale: ~choice.scaleCode, factor: factor)
     }
-    use(choice.scaleCode, factor, at: index, scaleIndex: scaleIndex)
+    unsafe use(choice.scaleCode, factor, at: index, scaleIndex: scaleIndex, in: scales)
     return choice.isErased
   }
 
   @inline(__always)
-  private func use(_ code: UInt32, _ factor: bs_factor_t, at index: Int, scaleIndex: Int) {
-    store(code, scaleIndex)
+  private func use(
+    _ code: UInt32, _ factor: bs_factor_t, at index: Int, scaleIndex: Int,
+    in scales: UnsafeMutableRawBufferPointer
+  ) {
+    unsafe store(code, scaleIndex, in: scales)
     unsafe workspace.factors[index] = factor
     if measures { unsafe workspace.scales[index] = rule.scaleFormat.value(ofCode: code) }
   }
@@ -143,7 +149,7 @@ import _BlockScaleShims
   // MARK: Encoding
 
   /// Encodes a run with the factors from `index` on.
-  private mutating func encode(_ row: Int, _ column: Int, count: Int, block: Int, at index: Int) {
+  mutating func encode(_ row: Int, _ column: Int, count: Int, block: Int, at index: Int) {
     if measures {
       unsafe kernels.functions.encode_measured(
         &kernelRule, values(row, column), count, block, workspace.factors + index,
@@ -156,13 +162,13 @@ import _BlockScaleShims
   }
 
   /// Overwrites codes that decode to zeros of either sign with +0.
-  private func erase(_ row: Int, _ columns: Range<Int>) {
+  func erase(_ row: Int, _ columns: Range<Int>) {
     let bytes = rule.element.format.byteCount(columns.count)
     unsafe codes(row, columns.lowerBound).update(repeating: 0, count: bytes)
   }
 
   /// The columns of a block.
-  private func columns(_ blockColumn: Int) -> Range<Int> {
+  func columns(_ blockColumn: Int) -> Range<Int> {
     blockColumn * block..<min(panel.columns, (blockColumn + 1) * block)
   }
 
@@ -173,9 +179,10 @@ import _BlockScaleShims
     guard let choice = wholeTensorChoice else { return }
     workspace.reserve(blocks: 1)
     // Nothing is known of the maximum here, so nothing is refined.
-    use(
+    unsafe use(
       choice.scaleCode,
-      bs_factor_t(choice, divides: rule.element.divides, maximum: .infinity), at: 0, scaleIndex: 0)
+      bs_factor_t(choice, divides: rule.element.divides, maximum: .infinity), at: 0,
+      scaleIndex: 0, in: panel.scales)
     for row in 0..<panel.rows {
       encode(row, 0, count: panel.columns, block: panel.columns, at: 0)
       if choice.isErased { erase(row, 0..<panel.columns) }
@@ -197,8 +204,8 @@ import _BlockScaleShims
         source.byteCount, values(row, 0), count, block, workspace.maxima)
       var erased: [Int] = []
       for index in 0..<rows * blockCount {
-        let isErased = choose(
-          at: index, scaleIndex: row * blockCount + index,
+        let isErased = unsafe choose(
+          at: index, scaleIndex: row * blockCount + index, in: panel.scales,
           rows: row + index / blockCount..<row + index / blockCount + 1,
           columns: columns(index % blockCount))
         if isErased { erased.append(index) }
@@ -210,52 +217,62 @@ import _BlockScaleShims
     }
   }
 
-  /// Blocks of several rows, a strip of columns at a time.
+  /// Blocks of several rows.
   mutating func quantizeTallBlocks() {
-    let blocksAtOnce = max(1, Self.stripColumns / block)
-    workspace.reserve(blocks: blocksAtOnce)
-    let blockRows = blocking.grid(rows: panel.rows, columns: panel.columns).rows
     let height = min(blocking.rows, panel.rows)
-    for blockRow in 0..<blockRows {
-      let rows = blockRow * height..<min(panel.rows, (blockRow + 1) * height)
-      for first in stride(from: 0, to: blockCount, by: blocksAtOnce) {
-        let blocks = first..<min(blockCount, first + blocksAtOnce)
-        let strip = blocks.lowerBound * block..<min(panel.columns, blocks.upperBound * block)
-        findMaxima(rows, strip)
-        var erased: [Int] = []
-        for blockColumn in blocks {
-          let isErased = choose(
-            at: blockColumn - first, scaleIndex: blockRow * blockCount + blockColumn, rows: rows,
-            columns: columns(blockColumn))
-          if isErased { erased.append(blockColumn) }
-        }
-        if measures {
-          // Errors add up block by block.
-          for blockColumn in blocks {
-            let columns = columns(blockColumn)
-            for row in rows {
-              encode(
-                row, columns.lowerBound, count: columns.count, block: block, at: blockColumn - first
-              )
-            }
-          }
-        } else {
-          for row in rows { encode(row, strip.lowerBound, count: strip.count, block: block, at: 0) }
-        }
-        for blockColumn in erased { for row in rows { erase(row, columns(blockColumn)) } }
-      }
+    for first in stride(from: 0, to: panel.rows, by: height) {
+      quantizeTallBlocks(first..<min(panel.rows, first + height), 0..<panel.columns)
       flush()
     }
   }
 
+  /// Some blocks of one row of blocks, a strip of columns at a time.
+  mutating func quantizeTallBlocks(_ rows: Range<Int>, _ allColumns: Range<Int>) {
+    let blocksAtOnce = max(1, Self.stripColumns / block)
+    workspace.reserve(blocks: blocksAtOnce)
+    let firstScale = rows.lowerBound / min(blocking.rows, panel.rows) * blockCount
+    let width = blocksAtOnce * block
+    for first in stride(from: allColumns.lowerBound, to: allColumns.upperBound, by: width) {
+      let strip = first..<min(allColumns.upperBound, first + width)
+      let blocks = first / block..<(strip.upperBound + block - 1) / block
+      findMaxima(rows, strip)
+      var erased: [Int] = []
+      for blockColumn in blocks {
+        let isErased = unsafe choose(
+          at: blockColumn - blocks.lowerBound, scaleIndex: firstScale + blockColumn,
+          in: panel.scales, rows: rows, columns: columns(blockColumn))
+        if isErased { erased.append(blockColumn) }
+      }
+      if measures {
+        // Errors add up block by block.
+        for blockColumn in blocks {
+          let columns = columns(blockColumn)
+          for row in rows {
+            encode(
+              row, columns.lowerBound, count: columns.count, block: block,
+              at: blockColumn - blocks.lowerBound)
+          }
+        }
+      } else {
+        for row in rows { encode(row, strip.lowerBound, count: strip.count, block: block, at: 0) }
+      }
+      for blockColumn in erased { for row in rows { erase(row, columns(blockColumn)) } }
+    }
+  }
+
   private func findMaxima(_ rows: Range<Int>, _ strip: Range<Int>) {
-    let width = source.byteCount
-    workspace.clearColumns(byteCount: strip.count * width)
-    unsafe kernels.functions.column_maxima(
-      width, values(rows.lowerBound, strip.lowerBound), valueRowBytes, rows.count, strip.count,
-      workspace.columns)
+    findColumnMaxima(rows, strip)
     unsafe kernels.functions.block_maxima(
-      width, workspace.columns, strip.count, block, workspace.maxima)
+      source.byteCount, workspace.columns, strip.count, block, workspace.maxima)
+  }
+
+  /// Finds the largest magnitudes of columns.
+  func findColumnMaxima(_ rows: Range<Int>, _ columns: Range<Int>) {
+    let width = source.byteCount
+    workspace.clearColumns(byteCount: columns.count * width)
+    unsafe kernels.functions.column_maxima(
+      width, values(rows.lowerBound, columns.lowerBound), valueRowBytes, rows.count,
+      columns.count, workspace.columns)
   }
 
   /// E2M1 of 16-bit values by thresholds that belong to each maximum.
@@ -306,9 +323,9 @@ import _BlockScaleShims
       unsafe workspace.e2m1Scales[Int(magnitude)] = ~choice.scaleCode
       return true
     }
-    use(
+    unsafe use(
       choice.scaleCode, bs_factor_t(choice, divides: rule.element.divides, maximum: maximum),
-      at: 0, scaleIndex: scaleIndex)
+      at: 0, scaleIndex: scaleIndex, in: panel.scales)
     encode(row, columns.lowerBound, count: columns.count, block: columns.count, at: 0)
     if choice.isErased { erase(row, columns) }
     return false

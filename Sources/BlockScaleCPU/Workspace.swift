@@ -30,6 +30,9 @@ import _BlockScaleShims
   /// Largest magnitudes of columns.
   private(set) var columns: UnsafeMutableRawPointer
   private var columnBytes = 0
+  /// What a step makes and the next one uses up.
+  private(set) var scratch: UnsafeMutableRawPointer
+  private var scratchBytes = 0
 
   /// The complements of scales by magnitude, for the E2M1 kernel.
   let e2m1Scales: UnsafeMutablePointer<UInt32>
@@ -45,6 +48,7 @@ import _BlockScaleShims
     unsafe factors = .allocate(capacity: 0)
     unsafe scales = .allocate(capacity: 0)
     unsafe columns = .allocate(byteCount: 0, alignment: 64)
+    unsafe scratch = .allocate(byteCount: 0, alignment: 64)
     // Large zeroed memory takes no pages until they are touched, and the maxima of a tensor's blocks
     // lie close together.
     unsafe e2m1Scales = zeroed(Self.magnitudes)
@@ -58,6 +62,7 @@ import _BlockScaleShims
     unsafe factors.deallocate()
     unsafe scales.deallocate()
     unsafe columns.deallocate()
+    unsafe scratch.deallocate()
     unsafe free(e2m1Scales)
     unsafe free(e2m1Entries)
     unsafe free(known)
@@ -74,6 +79,15 @@ import _BlockScaleShims
     unsafe factors = .allocate(capacity: count)
     unsafe scales = .allocate(capacity: count)
     blocks = count
+  }
+
+  /// Makes room for a number of bytes.
+  func reserve(scratch byteCount: Int) {
+    guard byteCount > scratchBytes else { return }
+    // The old memory is not used any more.
+    unsafe scratch.deallocate()
+    unsafe scratch = .allocate(byteCount: byteCount, alignment: 64)
+    scratchBytes = byteCount
   }
 
   /// Makes room for the maxima of columns, and zeroes it.

@@ -285,8 +285,9 @@ BS_INLINE void encode_columns(
     for (int part = 0; part < 4; part++) {
       const size_t place = index + 16 * part;
       const f32x16 x = load_values(source, values + width * place);
-      const f32x16 divisor = divisors ? LOAD(f32x16, divisors + place) : splat(0);
-      f32x16 scaled = scaled_by(mode, x, LOAD(f32x16, multipliers + place), divisor);
+      const f32x16 multiplier = mode == DIVIDE ? splat(0) : LOAD(f32x16, multipliers + place);
+      const f32x16 divisor = mode == MULTIPLY ? splat(0) : LOAD(f32x16, divisors + place);
+      f32x16 scaled = scaled_by(mode, x, multiplier, divisor);
       if (intermediate != BS_FLOAT32) scaled = rounded(intermediate, scaled);
       parts[part] = encode16(element, BS_ZERO_SIGN_KEPT, rule, scaled, x).codes;
     }
@@ -295,9 +296,10 @@ BS_INLINE void encode_columns(
   for (; index < count; index += 16) {
     const size_t left = count - index < 16 ? count - index : 16;
     const f32x16 x = load_some(source, values + width * index, left);
-    const f32x16 multiplier = load_some(BS_FLOAT32, multipliers + index, left);
+    const f32x16 multiplier =
+      mode == DIVIDE ? splat(0) : load_some(BS_FLOAT32, multipliers + index, left);
     const f32x16 divisor =
-      divisors ? load_some(BS_FLOAT32, divisors + index, left) : splat(0);
+      mode == MULTIPLY ? splat(0) : load_some(BS_FLOAT32, divisors + index, left);
     const f32x16 scaled = rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
     store_codes(
       element, codes + index, encode16(element, BS_ZERO_SIGN_KEPT, rule, scaled, x).codes, left);
@@ -310,11 +312,13 @@ static void BS_NAME(bs_encode_columns)(
 ) {
 #define CASE(source, element)                                                                     \
   case source * 4 + element:                                                                      \
-    if (divisors) {                                                                               \
-      encode_columns(                                                                             \
-        source, element, DIVIDE, rule, values, count, multipliers, divisors, codes);              \
-    } else {                                                                                      \
+    if (!divisors) {                                                                              \
       encode_columns(source, element, MULTIPLY, rule, values, count, multipliers, 0, codes);      \
+    } else if (!multipliers) {                                                                    \
+      encode_columns(source, element, DIVIDE, rule, values, count, 0, divisors, codes);           \
+    } else {                                                                                      \
+      encode_columns(                                                                             \
+        source, element, REFINE, rule, values, count, multipliers, divisors, codes);              \
     }                                                                                             \
     break;
   switch (rule->source * 4 + rule->element) {

@@ -109,11 +109,11 @@ typedef struct {
     const bs_factor_t *_Nonnull factors, const float *_Nonnull scales, uint8_t *_Nonnull codes,
     bs_errors_t *_Nonnull errors);
 
-  /// Encodes a run of 8-bit codes in which every column has a factor of its own. `factors` holds the
-  /// multipliers, `divisors` the divisors or is null where none divides.
+  /// Encodes a run of 8-bit codes in which every column has a factor of its own. All columns multiply
+  /// if there are no divisors, divide if there are no multipliers, and refine if there are both.
   void (*_Nonnull encode_columns)(
     const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count,
-    const float *_Nonnull multipliers, const float *_Nullable divisors, uint8_t *_Nonnull codes);
+    const float *_Nullable multipliers, const float *_Nullable divisors, uint8_t *_Nonnull codes);
 
   /// Finds maxima, scales and E2M1 codes of a run of 16-bit values; scales take one byte each.
   ///
