@@ -8,6 +8,7 @@ struct Benchmark: ParsableCommand {
     commandName: "benchmark",
     abstract: "Measure BlockScale and print rates and ratios.",
     subcommands: [
-      ConvertBenchmark.self, ModelBenchmark.self, ProductBenchmark.self, ServeCommand.self,
+      ConvertBenchmark.self, ModelBenchmark.self, ProductBenchmark.self, QuantizeBenchmark.self,
+      ServeCommand.self,
     ])
 }
