@@ -9,6 +9,7 @@ let package = Package(
     .library(name: "Minifloat", targets: ["Minifloat"]),
     .library(name: "BlockScale", targets: ["BlockScale"]),
     .library(name: "BlockScaleCPU", targets: ["BlockScaleCPU"]),
+    .library(name: "BlockScaleLayers", targets: ["BlockScaleLayers"]),
     .library(name: "Safetensors", targets: ["Safetensors"]),
     .library(name: "Checkpoints", targets: ["Checkpoints"]),
     .executable(name: "blockscale", targets: ["blockscale"]),
@@ -30,6 +31,7 @@ let package = Package(
       name: "BlockScaleCPU",
       dependencies: ["BlockScale", "Minifloat", "_BlockScaleShims"]
     ),
+    .target(name: "BlockScaleLayers", dependencies: ["BlockScale", "Minifloat"]),
     .target(
       name: "Safetensors",
       dependencies: [
@@ -84,6 +86,12 @@ let package = Package(
       name: "BlockScaleCPUTests",
       dependencies: [
         "BlockScale", "BlockScaleCPU", "Minifloat", "Safetensors", "_BlockScaleTestSupport",
+      ]),
+    .testTarget(
+      name: "BlockScaleLayersTests",
+      dependencies: [
+        "BlockScale", "BlockScaleCPU", "BlockScaleLayers", "Minifloat", "_BlockScaleTestSupport",
+        .product(name: "RealModule", package: "swift-numerics"),
       ]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(
