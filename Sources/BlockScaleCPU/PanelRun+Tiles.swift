@@ -11,15 +11,11 @@ extension PanelRun {
     for row in rows {
       unsafe kernels.functions.block_maxima(
         source.byteCount, values(row, columns.lowerBound), columns.count, block, workspace.maxima)
-      var erased: [Int] = []
-      for blockColumn in blocks {
-        let isErased = unsafe choose(
-          at: blockColumn - blocks.lowerBound, scaleIndex: row * blockCount + blockColumn,
-          in: panel.scales, rows: row..<row + 1, columns: self.columns(blockColumn))
-        if isErased { erased.append(blockColumn) }
-      }
+      let erased = unsafe chooseAll(
+        blocks.count, scale: row * blockCount + blocks.lowerBound, in: panel.scales
+      ) { (row..<row + 1, self.columns(blocks.lowerBound + $0)) }
       encode(row, columns.lowerBound, count: columns.count, block: block, at: 0)
-      for blockColumn in erased { erase(row, self.columns(blockColumn)) }
+      for index in erased { erase(row, self.columns(blocks.lowerBound + index)) }
     }
   }
 
@@ -41,13 +37,10 @@ extension PanelRun {
     // The transpose's blocks along its rows are as many as there are strips of rows here.
     let otherCount = (panel.rows + blocking.columns - 1) / blocking.columns
     let otherColumn = rows.lowerBound / blocking.columns
-    var erased: [Int] = []
-    for column in columns {
-      let isErased = unsafe choose(
-        at: column - columns.lowerBound, scaleIndex: column * otherCount + otherColumn,
-        in: otherScales, rows: rows, columns: column..<column + 1)
-      if isErased { erased.append(column - columns.lowerBound) }
-    }
+    let erased = unsafe chooseAll(
+      columns.count, scale: columns.lowerBound * otherCount + otherColumn, step: otherCount,
+      in: otherScales
+    ) { (rows, columns.lowerBound + $0..<columns.lowerBound + $0 + 1) }
     // Codes row by row as they lie here, then the two arrays of factors.
     let codeBytes = (rows.count * columns.count + 63) / 64 * 64
     workspace.reserve(scratch: codeBytes + 8 * columns.count)
