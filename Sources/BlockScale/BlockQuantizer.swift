@@ -141,7 +141,12 @@ package struct BlockQuantizer: Sendable {
     }
     let maximum = Float(bitPattern: UInt32(maximumBits.max()))
     if maximum.isFinite {
-      let choice = rule.choose(maximum)
+      var choice = rule.choose(maximum)
+      if let alternative = rule.alternative {
+        choice = preferred(
+          choice, or: alternative, maximum: maximum, panel, as: type, encoder: encoder, rows: rows,
+          columns: columns)
+      }
       guard searchesScales, maximum > 0 else { return choice }
       // A search wants the block's values once; blocks that are searched have one row of sixteen.
       return unsafe searchScale(

@@ -12,14 +12,17 @@ extension Recipe {
     switch self {
     case .deepseek: deepseekFloat8(element, powerOfTwo: false)
     case .deepseekUE8M0: deepseekFloat8(element, powerOfTwo: true)
-    case .torchao: torchaoTrainingFloat8(element)
+    case .torchao: torchaoTrainingFloat8(element, powerOfTwo: false)
+    case .torchaoPowerOfTwo: torchaoTrainingFloat8(element, powerOfTwo: true)
     case .transformerEngine: transformerEngineFloat8(element, source, powerOfTwo: false)
     case .transformerEnginePowerOfTwo: transformerEngineFloat8(element, source, powerOfTwo: true)
     case .coat: coatFloat8(element, perTensor: perTensor)
     case .compressedTensors: compressedTensorsFloat8(element, source)
     case .modelopt: modeloptFloat8(element, source, perTensor: perTensor)
     case .torchaoFloat8: torchaoInferenceFloat8(element, source)
-    case .modeloptStatic, .torchaoSingleLevel, .mlx, .ggml, .seed, .comfy, .ocp, .rceil, .even:
+    case .modeloptStatic, .torchaoSingleLevel, .transformerEngineFourOverSix, .fourOverSix,
+      .vllmEmulation, .mlx, .mlxMetal, .mlxNearest, .ggml, .seed, .comfy, .ocp, .rceil, .ceil,
+      .even:
       nil
     }
   }
@@ -36,22 +39,29 @@ private func floatScaleRule(
 private func deepseekFloat8(_ element: ElementFormat, powerOfTwo: Bool) -> BlockRule {
   let maximum = element.greatestFiniteMagnitude
   return floatScaleRule(ElementRule(format: element, divides: false)) { a in
-    var scale = max(a, 1e-4) / maximum
-    if powerOfTwo {
-      let carries: UInt32 = scale.bitPattern & 0x007F_FFFF == 0 ? 0 : 1
-      let exponent = min(max((scale.bitPattern >> 23) + carries, 1), 254)
-      scale = Float(bitPattern: exponent << 23)
-    }
+    let exact = max(a, leastDeepseekMaximum) / maximum
+    let scale = powerOfTwo ? Float(bitPattern: deepseekExponent(exact) << 23) : exact
     return BlockRule.Choice(scaleCode: scale.bitPattern, factor: 1 / scale)
   }
 }
 
-// ao:torchao/prototype/blockwise_fp8_training/kernels.py. The stored scale is the reciprocal of the
-// rounded factor, so it is not always A / 448.
-private func torchaoTrainingFloat8(_ element: ElementFormat) -> BlockRule {
+/// What DeepGEMM raises the maximum of a block to.
+let leastDeepseekMaximum: Float = 1e-4
+
+/// The exponent field of a positive scale rounded up to a power of two (DeepGEMM's `ceil_to_ue8m0`).
+func deepseekExponent(_ scale: Float) -> UInt32 {
+  let carries: UInt32 = scale.bitPattern & 0x007F_FFFF == 0 ? 0 : 1
+  return min(max((scale.bitPattern >> 23) + carries, 1), 254)
+}
+
+// ao:torchao/prototype/blockwise_fp8_training/kernels.py and torchao/float8/float8_utils.py
+// (amax_to_scale). The stored scale is the reciprocal of the rounded factor, so it is not always
+// A / 448. For powers of two the logarithm is taken in FP32.
+private func torchaoTrainingFloat8(_ element: ElementFormat, powerOfTwo: Bool) -> BlockRule {
   let maximum = Double(element.greatestFiniteMagnitude)
   return floatScaleRule(ElementRule(format: element, divides: false)) { a in
-    let factor = Float(maximum / Double(max(a, 1e-12)))
+    var factor = Float(maximum / Double(max(a, 1e-12)))
+    if powerOfTwo { factor = Float(bitPattern: flooredByLogarithm(factor, 0) << 23) }
     return BlockRule.Choice(scaleCode: (1 / factor).bitPattern, factor: factor)
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Minifloat
+import RealModule
 
 // An MX scale is a power of two, so values scale exactly and producers differ only in how they round
 // the exponent, and in ties and zeros.
@@ -26,6 +27,19 @@ extension Recipe {
       return powerOfTwoRule(ElementRule(format: element, divides: true)) {
         ceiledByLogarithm($0 / maximum)
       }
+    case .ceil:
+      // ao:torchao/prototype/mx_formats/mx_tensor.py (to_mx): any significand above one counts.
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) {
+        floored($0.bitPattern + 0x7F_FFFF, elementExponent)
+      }
+    case .deepseekUE8M0:
+      // DeepGEMM:deep_gemm/utils/math.py (per_token_cast_to_fp4, per_token_cast_to_fp8) in groups of
+      // 32 columns.
+      return powerOfTwoRule(
+        element == .e2m1
+          ? ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
+          : ElementRule(format: element, divides: true)
+      ) { deepseekExponent(max($0, leastDeepseekMaximum) / maximum) }
     case .modelopt:
       // Model-Optimizer:modelopt/torch/quantization/qtensor/mxfp4_tensor.py, mxfp8_tensor.py
       return powerOfTwoRule(
@@ -40,7 +54,14 @@ extension Recipe {
           format: element, divides: true,
           zeroSign: element == .e2m1 ? .keptUnlessInputIsZero : .kept)
       ) { compressedTensorsCode($0, elementExponent, source) }
-    case .mlx:
+    case .mlxMetal:
+      // mlx:mlx/backend/metal/kernels/fp_quantized.h (fp_quantize)
+      return powerOfTwoRule(ElementRule(format: element, divides: true)) { a in
+        let scale = a / maximum
+        return scale == 0 ? 0 : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+      }
+    case .mlx, .mlxNearest:
+      let isNearest = self == .mlxNearest
       return powerOfTwoRule(
         element == .e2m1
           ? ElementRule(format: element, divides: true, ties: .towardZero, zeroSign: .positive)
@@ -48,7 +69,10 @@ extension Recipe {
       ) { a in
         // mlx:mlx/backend/cpu/quantized.cpp divides in the precision of the weights.
         let scale = source.rounded(a / maximum)
-        return scale == 0 ? 127 : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
+        if scale == 0 { return 127 }
+        return isNearest
+          ? nearestByLogarithm(scale, source)
+          : UInt32(Float8E8M0(roundingUp: scale).bitPattern)
       }
     case .ggml:
       guard element == .e2m1 else { return nil }
@@ -61,8 +85,9 @@ extension Recipe {
       return powerOfTwoRule(ElementRule(format: element, divides: true), erasesZeros: true) {
         ceiledByLogarithm($0 / maximum)
       }
-    case .modeloptStatic, .torchaoSingleLevel, .torchaoFloat8, .transformerEngine,
-      .transformerEnginePowerOfTwo, .deepseek, .deepseekUE8M0, .coat, .seed:
+    case .modeloptStatic, .torchaoSingleLevel, .torchaoFloat8, .torchaoPowerOfTwo,
+      .transformerEngine, .transformerEnginePowerOfTwo, .transformerEngineFourOverSix, .fourOverSix,
+      .vllmEmulation, .deepseek, .coat, .seed:
       return nil
     }
   }
@@ -99,7 +124,7 @@ private func ceiledByLogarithm(_ scale: Float) -> UInt32 {
 /// just below a power of two the logarithm rounds up to that of the power.
 ///
 /// See ``ceiledByLogarithm(_:)``.
-private func flooredByLogarithm(_ maximum: Float, _ elementExponent: Int) -> UInt32 {
+func flooredByLogarithm(_ maximum: Float, _ elementExponent: Int) -> UInt32 {
   guard maximum > 0 else { return 0 }
   let next = Int(maximum.exponent) + 1
   let absorbed =
@@ -115,6 +140,14 @@ private func flooredByLogarithm(_ maximum: Float, _ elementExponent: Int) -> UIn
   let unitsBelow = 0x80_0000 - Int(maximum.bitPattern & 0x7F_FFFF)
   let exponent = unitsBelow <= absorbed ? next : next - 1
   return UInt32(min(max(exponent - elementExponent + 127, 0), 254))
+}
+
+/// The E8M0 code nearest to log₂ scale, as MLX 0.32.0 and earlier evaluate it: the logarithm is
+/// rounded to the precision of the weights, halves go to even.
+private func nearestByLogarithm(_ scale: Float, _ source: SourceFormat) -> UInt32 {
+  // The precision of a double leaves the rounding to FP32 the correct one.
+  let logarithm = source.rounded(Float(Double.log2(Double(scale))))
+  return UInt32(min(max(logarithm.rounded(.toNearestOrEven), -127), 127) + 127)
 }
 
 /// compressed-tensors:src/compressed_tensors/quantization/utils/mxfp_utils.py: rounds up from a

@@ -16,6 +16,8 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case torchao
   /// torchao's inference tensor `Float8Tensor`; FP8 only.
   case torchaoFloat8 = "torchao-float8"
+  /// torchao.float8 training with scales restricted to powers of two, as its row-wise recipe; FP8 only.
+  case torchaoPowerOfTwo = "torchao-pow2"
   /// torchao's NVFP4 without a tensor scale.
   case torchaoSingleLevel = "torchao-single-level"
   /// compressed-tensors as llm-compressor drives it; works in the precision of the source.
@@ -24,15 +26,26 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case transformerEngine = "transformer-engine"
   /// TransformerEngine with scales restricted to powers of two, its default for FP8 blocks.
   case transformerEnginePowerOfTwo = "transformer-engine-pow2"
+  /// TransformerEngine's 4/6: each NVFP4 block maps its maximum to 4 or to 6, by absolute error.
+  case transformerEngineFourOverSix = "transformer-engine-4over6"
+  /// fouroversix, the library of the paper behind 4/6: by squared error; NVFP4 only.
+  case fourOverSix = "fouroversix"
+  /// vLLM's emulation of NVFP4 in torch.
+  case vllmEmulation = "vllm-emulation"
   /// DeepSeek-V3 and DeepGEMM.
   case deepseek
-  /// DeepSeek with scales rounded up to powers of two.
+  /// DeepGEMM with scales rounded up to powers of two: FP8 and MX.
   case deepseekUE8M0 = "deepseek-ue8m0"
   /// COAT: BF16 scales.
   case coat
   /// MLX on the CPU; NVFP4 has no tensor scale.
   case mlx
-  /// ggml's reference quantizer.
+  /// MLX on Apple's GPUs; NVFP4 has no tensor scale.
+  case mlxMetal = "mlx-metal"
+  /// MLX on the CPU before it rounded MX scales up: their exponents go to the nearest, and the
+  /// largest values of a block may saturate.
+  case mlxNearest = "mlx-nearest"
+  /// ggml's reference quantizers; NVFP4 has no tensor scale.
   case ggml
   /// ComfyUI's comfy-kitchen: NVFP4 and MXFP8.
   case comfy
@@ -42,6 +55,8 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   case ocp
   /// MX scales rounded up so that nothing saturates: torchao's RCEIL, NVIDIA's `cvt.rp.ue8m0x2`.
   case rceil
+  /// MX scales from the maximum rounded up to a power of two, torchao's CEIL.
+  case ceil
   /// MX scales from the maximum rounded to the element's precision, torchao's EVEN.
   case even
 
@@ -54,6 +69,11 @@ public enum Recipe: String, Sendable, Hashable, CaseIterable {
   /// The recipes that are defined for `scheme`, in the order of their declaration.
   public static func recipes(for scheme: Scheme) -> [Recipe] {
     allCases.filter { $0.supports(scheme) }
+  }
+
+  /// The recipes whose NVFP4 has no tensor scale.
+  package static let singleLevel: [Recipe] = recipes(for: .nvfp4).filter {
+    $0.rule(for: .nvfp4, source: .bfloat16, tensorMaximum: 1)?.tensorScale == nil
   }
 
   /// The numerics of this recipe for one tensor.

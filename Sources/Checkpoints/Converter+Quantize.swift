@@ -135,8 +135,8 @@ extension Converter {
     if layout == .mlx, rule.tensorScale != nil {
       throw CheckpointError(
         .unsupported,
-        "Layout 'mlx' has no place for the tensor scale of recipe '\(recipe.rawValue)'; use 'mlx' or "
-          + "'torchao-single-level'.")
+        "Layout 'mlx' has no place for the tensor scale of recipe '\(recipe.rawValue)'; use "
+          + Recipe.singleLevel.map { "'\($0.rawValue)'" }.joined(separator: " or ") + ".")
     }
     if searchesScales, rule.factor == nil {
       throw CheckpointError(

@@ -200,9 +200,10 @@ struct LayoutConfiguration: Sendable {
     func type(_ name: String) -> JSONValue { ["_type": "torch.dtype", "_data": JSONValue(name)] }
     switch scheme {
     case .nvfp4:
+      let hasTensorScale = recipe.map { !Recipe.singleLevel.contains($0) } ?? true
       return [
         "_type": "NVFP4WeightOnlyConfig", "_version": 1,
-        "_data": ["use_dynamic_per_tensor_scale": JSONValue.bool(recipe != .torchaoSingleLevel)],
+        "_data": ["use_dynamic_per_tensor_scale": JSONValue.bool(hasTensorScale)],
       ]
     case .mxfp4, .mxfp8:
       let element = type(scheme == .mxfp4 ? "float4_e2m1fn_x2" : "float8_e4m3fn")

@@ -65,8 +65,7 @@ final class Staging: Sendable {
         journalPath, .readWrite, options: [.create, .append, .closeOnExec],
         permissions: [.ownerReadWrite, .groupRead, .otherRead])
     } catch {
-      let reason = (error as? Errno)?.description ?? "\(error)"
-      throw CheckpointError(.systemCall, "\(journalPath): cannot be opened: \(reason).")
+      throw try Self.cannotBegin(target, journalPath, error)
     }
     guard flock(journal.rawValue, LOCK_EX | LOCK_NB) == 0 else {
       try? journal.close()
@@ -139,6 +138,22 @@ final class Staging: Sendable {
   }
 
   // MARK: Helpers
+
+  /// Why nothing can be written beside the target, in terms of what the user named.
+  private static func cannotBegin(
+    _ target: FilePath, _ journalPath: FilePath, _ error: any Error
+  ) throws(CheckpointError) -> CheckpointError {
+    let folder = target.removingLastComponent()
+    if !folder.isEmpty, try FileKind(of: folder) == .missing {
+      return CheckpointError(
+        .systemCall, "\(target): cannot be written, since there is no folder '\(folder)'.")
+    }
+    let reason = (error as? Errno)?.description ?? "\(error)"
+    let isLeft = try FileKind(of: journalPath) != .missing
+    return CheckpointError(
+      .systemCall,
+      "\(target): cannot be written\(isLeft ? ", since \(journalPath) cannot be" : ""): \(reason).")
+  }
 
   private func append(_ line: String) throws(CheckpointError) {
     do {

@@ -162,7 +162,8 @@ extension Layout {
     CheckpointError(
       .unsupported,
       "Layout '\(rawValue)' has no place for the tensor scale of '\(name)'; dequantize it and "
-        + "quantize it with a recipe of one level ('mlx' or 'torchao-single-level').")
+        + "quantize it with a recipe of one level ("
+        + Recipe.singleLevel.map { "'\($0.rawValue)'" }.joined(separator: " or ") + ").")
   }
 }
 

@@ -154,9 +154,11 @@ public struct Verification: Sendable {
   ) throws {
     // Values that carry a NaN scale would hide the rest.
     guard result.violations.isEmpty, let scheme = tensor.scheme else { return }
-    let recipe = record?.recipe ?? defaultRecipe(of: tensor, scheme)
+    // Scales that go to the nearest saturate anew each time, which says nothing about the codes.
+    let recorded = record?.recipe == .mlxNearest ? nil : record?.recipe
+    let recipe = recorded ?? defaultRecipe(of: tensor, scheme)
     let values = try ValueReader(tensor)
-    let maximum = try tensorMaximum(values, tensor, jobs: jobs)
+    let maximum = try tensorMaximum(values, tensor, recipe, jobs: jobs)
     guard
       let rule = recipe.rule(
         element: tensor.element, scale: recipe.usualScaleFormat(of: tensor), source: .float32,
@@ -205,9 +207,9 @@ public struct Verification: Sendable {
 
   /// The maximum that gives the tensor scale that is stored.
   private static func tensorMaximum(
-    _ values: ValueReader, _ tensor: QuantizedTensor, jobs: Int
+    _ values: ValueReader, _ tensor: QuantizedTensor, _ recipe: Recipe, jobs: Int
   ) throws -> Float {
-    if let scale = try tensor.readTensorScale() { return scale.multiplier * 2688 }
+    if let scale = try tensor.readTensorScale() { return scale.multiplier * recipe.nvfp4Range }
     guard tensor.blocking == .tensor else { return 0 }
     let maximum = Mutex<Float>(0)
     let panels = values.panels

@@ -29,7 +29,7 @@ import _BlockScaleTestSupport
     }
   }
 
-  private func input(_ vectors: Vectors, _ dtype: String) throws -> [Float] {
+  static func input(_ vectors: Vectors, _ dtype: String) throws -> [Float] {
     switch dtype {
     case "bf16": try vectors.bfloats("bf16.input").map { Float($0) }
     case "f16": try vectors.halves("f16.input").map { Float($0) }
@@ -53,7 +53,7 @@ import _BlockScaleTestSupport
         golden.scales[$0..<$0 + 4].allSatisfy { $0 == 0 }
       }
       let count = golden.codes.count / scales.count
-      let values = try input(vectors, dtype)
+      let values = try Self.input(vectors, dtype)
       for index in golden.codes.indices where scales[index / count] {
         // The scale may also have underflowed in FP16; then the quotients were infinite.
         #expect([0xFE, 0x7E, 0xFF, 0x7F].contains(golden.codes[index]))
@@ -61,7 +61,7 @@ import _BlockScaleTestSupport
       }
       return expected
     }
-    guard try input(vectors, dtype).allSatisfy({ $0 == 0 }) else { return expected }
+    guard try Self.input(vectors, dtype).allSatisfy({ $0 == 0 }) else { return expected }
     let blockScale: UInt8? = ["modelopt": 0x38, "torchao": 0x08, "te_emu": 0x00][test.key]
     if let blockScale {
       #expect(golden.tensorScale == TensorScale(0))
@@ -84,11 +84,11 @@ import _BlockScaleTestSupport
     guard test.key == "ct_nvfp4a16", dtype == "f16", golden.tensorScale?.value == 1 else {
       return false
     }
-    return try input(vectors, dtype).contains { $0 != 0 }
+    return try Self.input(vectors, dtype).contains { $0 != 0 }
   }
 
   private func checkOverflow(_ vectors: Vectors, _ test: GoldenCase, _ result: Stored) throws {
-    let values = try input(vectors, "f16")
+    let values = try Self.input(vectors, "f16")
     let maximum = values.map(\.magnitude).max()!
     #expect(result.tensorScale == TensorScale(2688 / maximum, isDivisor: true))
     let shape = try #require(vectors["f16.input"]).shape

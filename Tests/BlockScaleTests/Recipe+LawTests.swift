@@ -42,7 +42,8 @@ import _BlockScaleTestSupport
   /// It doubles the scale of a maximum of 448, which it also rounds to, and drops a bit of
   /// subnormals.
   @Test(arguments: [
-    Recipe.ocp, .rceil, .even, .torchao, .modelopt, .mlx, .ggml, .compressedTensors,
+    Recipe.ocp, .rceil, .ceil, .even, .torchao, .modelopt, .mlx, .ggml, .compressedTensors,
+    .deepseekUE8M0, .mlxMetal,
   ])
   func quantizingAgainKeepsMX(_ recipe: Recipe) throws {
     let values = TestData.heavyTailed.values(16 * 128, seed: 32, as: .float32)
@@ -112,6 +113,45 @@ import _BlockScaleTestSupport
     print("\(recipe): a search of scales lowers the squared error by \(share)")
     #expect(share > 0.2)
     #expect(searched.sqnr > plain.sqnr + 1)
+  }
+
+  //MARK: 4/6
+
+  /// The alternative lowers what it is chosen by, in every block; the paper's gain is of this order.
+  @Test(arguments: [Recipe.fourOverSix, .transformerEngineFourOverSix], TestData.allCases)
+  func alternativesNeverLose(_ recipe: Recipe, _ data: TestData) throws {
+    let values = data.values(64 * 128, seed: 37, as: .float32)
+    let maximum = values.map(\.magnitude).max()!
+    var rule = try #require(
+      recipe.rule(for: .nvfp4, source: .float32, tensorMaximum: maximum))
+    let measure = try #require(rule.alternative?.measure)
+    let (chosen, _) = try NVFP4Matrix.quantized(values, rows: 64, columns: 128, recipe: recipe)
+    rule.alternative = nil
+    let first = ScalarReference<Float4E2M1>(
+      values, rows: 64, columns: 128, blocking: Scheme.nvfp4.blocking, rule: rule)
+    func errors(_ decoded: [Float]) -> [Double] {
+      stride(from: 0, to: values.count, by: 16).map { block in
+        (block..<block + 16).reduce(0) {
+          let difference = abs(Double(values[$1]) - Double(decoded[$1]))
+          return $0 + (measure == .squaredError ? difference * difference : difference)
+        }
+      }
+    }
+    let pairs = zip(errors(first.dequantized), errors(chosen.dequantized()))
+    #expect(pairs.count { $1 > $0 * (1 + 1e-5) } == 0)
+    if data == .normal { #expect((150...350).contains(pairs.count { $1 < $0 })) }
+  }
+
+  @Test func fourOverSixLowersTheErrorOfNormalValues() throws {
+    var generator = SplitMix(seed: 38)
+    let values = (0..<256 * 256).map { _ in generator.normal() * 0.02 }
+    func errorPower(_ recipe: Recipe) throws -> Double {
+      try NVFP4Matrix.quantized(values, rows: 256, columns: 256, recipe: recipe).error.errorPower
+    }
+    let share = try 1 - errorPower(.fourOverSix) / errorPower(.transformerEngine)
+    print("fouroversix lowers the squared error by \(share)")
+    #expect(share > 0.13)
+    #expect(try errorPower(.transformerEngineFourOverSix) < errorPower(.transformerEngine) * 0.9)
   }
 
   //MARK: Metrics

@@ -31,14 +31,16 @@ struct ScalarReference<Element: BlockElement> {
             }
           }
         }
-        encode(values, members, rule)
+        encode(values, members, rule, isWhole: blocking == .tensor)
       }
     }
   }
 
-  private mutating func encode(_ values: [Float], _ members: [Int], _ rule: BlockRule) {
+  private mutating func encode(
+    _ values: [Float], _ members: [Int], _ rule: BlockRule, isWhole: Bool
+  ) {
     let magnitudes = members.map { values[$0].magnitude }
-    let choice =
+    var choice =
       if rule.hidesNonFinite {
         rule.choose(magnitudes.filter { !$0.isNaN }.max() ?? 0)
       } else if magnitudes.allSatisfy(\.isFinite) {
@@ -46,6 +48,25 @@ struct ScalarReference<Element: BlockElement> {
       } else {
         rule.nonFiniteChoice
       }
+    if let alternative = rule.alternative, !isWhole, let maximum = magnitudes.max(),
+      magnitudes.allSatisfy(\.isFinite)
+    {
+      let second = alternative.choose(maximum)
+      let errors = [choice, second].map { candidate in
+        members.reduce(Float(0)) { sum, index in
+          let scaled =
+            rule.element.divides
+            ? values[index] / candidate.factor : values[index] * candidate.factor
+          let element = code(scaled, values[index], rule.element, isErased: candidate.isErased)
+          let scale = rule.scaleFormat.value(ofCode: candidate.scaleCode)
+          let decoded = Float(element) * scale * alternative.multiplier / alternative.divisor
+          let difference = decoded - values[index]
+          return sum
+            + (alternative.measure == .squaredError ? difference * difference : abs(difference))
+        }
+      }
+      if errors[1] < errors[0] { choice = second }
+    }
     for byte in 0..<rule.scaleFormat.byteCount {
       scales.append(UInt8(truncatingIfNeeded: choice.scaleCode >> UInt32(8 * byte)))
     }
@@ -73,7 +94,7 @@ struct ScalarReference<Element: BlockElement> {
     let isNegative =
       switch rule.zeroSign {
       case .kept: value.sign == .minus && !isErased
-      case .keptUnlessInputIsZero: value.sign == .minus && value != 0
+      case .keptUnlessInputIsZero: value.sign == .minus && value != 0 && !isErased
       case .positive: value.sign == .minus && magnitude != 0
       case .negativeForZeroInput: value.sign == .minus || value == 0
       }

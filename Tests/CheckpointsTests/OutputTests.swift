@@ -121,9 +121,27 @@ import _BlockScaleTestSupport
     let input = try file()
     let error = failure { try quantize(input, to: "gone/out.safetensors") }
     #expect(error?.code == .systemCall)
-    #expect(error?.text.contains("gone/out.safetensors") == true)
-    #expect(error?.text.contains("No such file or directory") == true)
+    #expect(
+      error?.text
+        == "\(scratch("gone/out.safetensors")): cannot be written, since there is no folder "
+        + "'\(scratch("gone"))'.")
   }
+
+  #if os(Linux)
+    /// sysfs lets nobody create a file, not even the superuser, whom permissions do not stop.
+    @Test(arguments: ["blockscale", "blockscale.safetensors"])
+    func aPlaceThatIsDenied(_ name: String) throws {
+      let input = name.hasSuffix(".safetensors") ? try file() : try folder()
+      let error = failure {
+        _ = try converter.quantize(
+          input, to: FilePath("/sys/\(name)"), scheme: .nvfp4, layout: .modelopt)
+      }
+      #expect(error?.code == .systemCall)
+      let reasons = [Errno.permissionDenied, .notPermitted, .readOnlyFileSystem]
+      #expect(
+        reasons.map { "/sys/\(name): cannot be written: \($0)." }.contains(error?.text))
+    }
+  #endif
 
   /// A run that failed is continued with the same options, begun anew with --overwrite, and refused
   /// otherwise.

@@ -65,6 +65,41 @@ import _BlockScaleTestSupport
     #expect(!text(of: scratch("decoded/config.json")).contains("quantization_config"))
   }
 
+  /// Every recipe in every layout that has a place for what it stores.
+  @Test(arguments: Recipe.allCases) func everyRecipeIsVerified(_ recipe: Recipe) throws {
+    for layout in Layout.allCases where layout != .gptOSS {
+      for scheme in layout.schemes where recipe.supports(scheme) {
+        let test = Case(scheme: scheme, layout: layout, source: .bfloat16)
+        let scratch = try Scratch()
+        let source = try Checkpoint(
+          path: Self.model(test).write(to: scratch("source"), in: scratch))
+        let isSingleLevel = Recipe.singleLevel.contains(recipe)
+        let error = failure {
+          _ = try converter.quantize(
+            source, to: scratch("out"), scheme: scheme, layout: layout, recipe: recipe)
+        }
+        guard layout != .mlx || scheme != .nvfp4 || isSingleLevel else {
+          #expect(
+            error?.text
+              == "Layout 'mlx' has no place for the tensor scale of recipe '\(recipe.rawValue)'; use "
+              + "'torchao-single-level' or 'mlx' or 'mlx-metal' or 'ggml'.")
+          #expect(scratch.names == ["source"])
+          continue
+        }
+        #expect(error == nil, "\(test)")
+        let verification = try Verification(
+          Checkpoint(path: scratch("out")), against: source, jobs: 2)
+        #expect(verification.isClean, "\(test) \(verification)")
+        #expect(verification.tensors.count { $0.matchingRecipe == recipe } >= 6, "\(test)")
+        if layout == .torchao, scheme == .nvfp4 {
+          #expect(
+            text(of: scratch("out/config.json"))
+              .contains("\"use_dynamic_per_tensor_scale\": \(!isSingleLevel)"))
+        }
+      }
+    }
+  }
+
   /// Without config.json, names, types, shapes and metadata must do.
   @Test(arguments: cases.filter { $0.source == .bfloat16 })
   func fileIsRecognized(_ test: Case) throws {

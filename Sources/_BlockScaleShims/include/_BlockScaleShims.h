@@ -10,6 +10,7 @@
 #define BLOCKSCALE_SHIMS_H
 
 #include "bs_features.h"
+#include "bs_gemm.h"
 #include "bs_kernels.h"
 
 #endif

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A row-major matrix of values that are not quantized.
+public struct Matrix<Value: SourceValue>: Sendable {
+  /// The number of rows.
+  public let rows: Int
+  /// The number of columns.
+  public let columns: Int
+  /// `rows × columns` values, row by row.
+  public package(set) var values: [Value]
+
+  /// Creates a matrix from its values.
+  ///
+  /// - Throws: ``BlockScaleError`` if it is empty or the count does not fit the shape.
+  public init(_ values: [Value], rows: Int, columns: Int) throws(BlockScaleError) {
+    guard rows > 0, columns > 0 else {
+      throw BlockScaleError(.emptyMatrix, "A matrix of \(rows)x\(columns) holds nothing.")
+    }
+    guard values.count == rows * columns else {
+      throw BlockScaleError(
+        .wrongCount,
+        "A \(rows)x\(columns) matrix has \(rows * columns) values, not \(values.count).")
+    }
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+  }
+
+  /// The value at a row and column.
+  ///
+  /// - Precondition: The place lies inside the matrix.
+  public subscript(row: Int, column: Int) -> Value {
+    precondition(
+      (0..<rows).contains(row) && (0..<columns).contains(column),
+      "Row \(row), column \(column) lies outside a \(rows)x\(columns) matrix")
+    return values[row * columns + column]
+  }
+}
+
+extension Matrix: Equatable where Value: Equatable {}
+extension Matrix: Hashable where Value: Hashable {}

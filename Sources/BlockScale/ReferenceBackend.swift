@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Minifloat
+
+/// The definition of every operation in plain Swift, one element at a time.
+///
+/// What other back ends compute is compared with this.
+public struct ReferenceBackend: Sendable, Hashable {
+  /// Creates the back end, which has no state.
+  public init() {}
+}
+
+extension ReferenceBackend {
+  /// The product `left · rightᵀ` in FP32.
+  ///
+  /// Products of codes are exact. They are summed in FP32 from the first column to the last; where
+  /// an operand has blocks of 32 columns or more with floating-point scales, each block's sum takes
+  /// the product of the two scales and is added in FP32 to the others (torchao
+  /// `blockwise_fp8_training/kernels.py`, DeepGEMM). Scales of whole rows and tensors, then the
+  /// bias, follow at the end.
+  ///
+  /// - Parameters:
+  ///   - left: M×K.
+  ///   - right: N×K.
+  ///   - bias: N values that are added to every row.
+  /// - Returns: M×N.
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit.
+  /// - Complexity: O(M·N·K).
+  public func multiply(
+    _ left: Operand, _ right: Operand, bias: [Float]? = nil
+  ) throws(BlockScaleError) -> Matrix<Float> {
+    guard left.columns == right.columns else {
+      throw BlockScaleError(
+        .wrongShape,
+        "The left operand has \(left.columns) columns and the right one \(right.columns); "
+          + "a product sums along both.")
+    }
+    let partDepth = try commonPartDepth(left.partDepth, right.partDepth) ?? left.columns
+    if let bias, bias.count != right.rows {
+      throw BlockScaleError(
+        .wrongShape, "The bias has \(bias.count) values for \(right.rows) outputs.")
+    }
+    let leftValues = left.exactValues()
+    let rightValues = right.exactValues()
+    let depth = left.columns
+    var result = [Float](repeating: 0, count: left.rows * right.rows)
+    for m in 0..<left.rows {
+      for n in 0..<right.rows {
+        var total: Float = 0
+        for (part, first) in stride(from: 0, to: depth, by: partDepth).enumerated() {
+          var sum: Float = 0
+          for k in first..<min(depth, first + partDepth) {
+            sum += leftValues[m * depth + k] * rightValues[n * depth + k]
+          }
+          total +=
+            sum
+            * (left.partScale(row: m, part: part, depth: partDepth)
+              * right.partScale(row: n, part: part, depth: partDepth))
+        }
+        let row = left.factor * right.factor * left.rowScale(m)
+        total = total * row * right.rowScale(n)
+        result[m * right.rows + n] = total + (bias?[n] ?? 0)
+      }
+    }
+    return try Matrix(result, rows: left.rows, columns: right.rows)
+  }
+}
+
+extension Operand {
+  /// The values that enter the products: codes with the scales that are folded into them.
+  package func exactValues() -> [Float] {
+    (0..<rows * columns).map { index in
+      let (row, column) = (index / columns, index % columns)
+      let value: Float
+      switch codes {
+      case .bfloat16(let values): value = Float(values[index])
+      case .element(.e4m3, let bytes): value = Float(Float8E4M3(bitPattern: bytes[index]))
+      case .element(.e5m2, let bytes): value = Float(Float8E5M2(bitPattern: bytes[index]))
+      case .element(.e2m1, let bytes):
+        let byte = bytes[row * ((columns + 1) / 2) + column / 2]
+        value = Float(Float4E2M1(bitPattern: column % 2 == 0 ? byte & 0x0F : byte >> 4))
+      }
+      guard case .folded(let scales, let format, let blocking) = scaling else { return value }
+      let grid = blocking.grid(rows: rows, columns: columns)
+      let code = scales[
+        row / min(blocking.rows, rows) * grid.columns + column / blocking.columns]
+      return value * format.value(ofCode: UInt32(code))
+    }
+  }
+}

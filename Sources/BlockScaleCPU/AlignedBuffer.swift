@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Memory that kernels read and write, on the boundary of a cache line.
+///
+/// Whoever writes has the only reference, or writes to a part that no other thread touches.
+@safe
+final class AlignedBuffer: @unchecked Sendable {
+  let byteCount: Int
+  let address: UnsafeMutableRawPointer
+
+  /// Allocates memory whose contents are not defined.
+  init(byteCount: Int) {
+    self.byteCount = max(64, byteCount)
+    // Where pages of 2 MB fit, they are worth asking for: tiles come from many places at once.
+    let huge = 2 << 20
+    let wantsHugePages = byteCount >= 2 * huge
+    // Freed in deinit, with the same alignment.
+    unsafe address = UnsafeMutableRawPointer.allocate(
+      byteCount: self.byteCount, alignment: wantsHugePages ? huge : 64)
+    #if os(Linux)
+      if wantsHugePages {
+        // Advice about memory that was just allocated; a refusal changes nothing.
+        _ = unsafe madvise(address, byteCount / huge * huge, MADV_HUGEPAGE)
+      }
+    #endif
+  }
+
+  deinit {
+    // Allocated in init; no one else has a reference.
+    unsafe address.deallocate()
+  }
+
+  /// The memory as values of one type.
+  func pointer<Value: BitwiseCopyable>(to type: Value.Type) -> UnsafeMutablePointer<Value> {
+    // A type of plain bits, in memory that has been allocated for any.
+    unsafe address.assumingMemoryBound(to: Value.self)
+  }
+
+  /// Makes every byte zero.
+  func clear() {
+    // All of the memory, and no more.
+    unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+  }
+}

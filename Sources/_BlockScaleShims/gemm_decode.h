@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// How codes and scales are decoded in sixteen lanes. A tier that knows better defines BS_HAS_* and
+// its own version before it includes this.
+
+#ifndef BLOCKSCALE_GEMM_DECODE_H
+#define BLOCKSCALE_GEMM_DECODE_H
+
+#include "bs_gemm.h"
+#include "lanes.h"
+
+// MARK: codes
+
+#ifndef BS_HAS_DECODE_E2M1
+// Sign and exponent field move to those of FP32, of which a multiplication takes the other bias.
+// The smallest code is a subnormal on the way.
+BS_INLINE f32x16 decode_e2m1(u32x16 words, int position) {
+  u32x16 code = words >> (4 * position);
+  u32x16 bits = (code & 7) << 22 | (code & 8) << 28;
+  return (f32x16)bits * 0x1p126f;
+}
+#endif
+
+#ifndef BS_HAS_DECODE_E4M3
+BS_INLINE f32x16 decode_e4m3(u32x16 words, int position) {
+  u32x16 code = words >> (8 * position) & 0xFF;
+  u32x16 sign = (code & 0x80) << 24;
+  u32x16 bits = (code & 0x7F) << 20;
+  u32x16 value = (u32x16)((f32x16)bits * 0x1p120f);
+  // 0x7F is NaN; the multiplication has made it 480.
+  return (f32x16)(value | sign | ((u32x16)((code & 0x7F) == 0x7F) & 0x7FC00000));
+}
+#endif
+
+#ifndef BS_HAS_DECODE_E5M2
+BS_INLINE f32x16 decode_e5m2(u32x16 words, int position) {
+  u32x16 code = words >> (8 * position) & 0xFF;
+  u32x16 sign = (code & 0x80) << 24;
+  u32x16 magnitude = code & 0x7F;
+  u32x16 value = (u32x16)((f32x16)(magnitude << 21) * 0x1p112f);
+  // From 0x7C on infinity and NaN, whose exponent field is full.
+  return (f32x16)(value | sign | ((u32x16)(magnitude >= 0x7C) & 0x7F800000));
+}
+#endif
+
+BS_INLINE f32x16 decode_bf16(u32x16 words, int position) {
+  return (f32x16)(position == 0 ? words << 16 : words & 0xFFFF0000);
+}
+
+// MARK: scales
+
+#ifndef BS_HAS_SCALE_E4M3
+BS_INLINE f32x16 scales_e4m3(u8x16 codes) {
+  return decode_e4m3(__builtin_convertvector(codes, u32x16), 0);
+}
+#endif
+
+/// 2^(code - 127 - offset); 255 is NaN, and what falls below FP32's normal numbers is zero.
+BS_INLINE f32x16 scales_e8m0(u8x16 codes, int32_t offset) {
+  i32x16 code = __builtin_convertvector(codes, i32x16);
+  i32x16 exponent = code - offset;
+  exponent = (exponent > 0) & exponent;
+  exponent = ((exponent > 254) & 254) | (~(exponent > 254) & exponent);
+  i32x16 isNaN = code == 255;
+  return (f32x16)((~isNaN & (exponent << 23)) | (isNaN & 0x7FC00000));
+}
+
+BS_INLINE f32x16 decode_scales(const bs_columns_t *columns, const uint8_t *codes) {
+  return columns->scales_are_powers ? scales_e8m0(load_u8x16(codes), columns->power_offset)
+                                    : scales_e4m3(load_u8x16(codes));
+}
+
+#endif

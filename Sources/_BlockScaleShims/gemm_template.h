@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The FP32 kernels of one tier. The including file defines
+//   BS_TIER            the suffix of names,
+//   BS_TILE_ROWS       rows of a tile of sums,
+//   BS_TILE_VECTORS    sixteens of outputs of a tile,
+// so that the sums, one vector of `b` for each sixteen and a repeated value of `a` fit the registers.
+
+#define BS_JOIN_(name, tier) name##_##tier
+#define BS_JOIN(name, tier) BS_JOIN_(name, tier)
+#define BS_NAMED(name) BS_JOIN(name, BS_TIER)
+
+#include "gemm_rows.h"
+
+enum { TILE_COLUMNS = 16 * BS_TILE_VECTORS };
+
+ptrdiff_t BS_NAMED(bs_tile_rows)(void) { return BS_TILE_ROWS; }
+ptrdiff_t BS_NAMED(bs_tile_columns)(void) { return TILE_COLUMNS; }
+
+// MARK: decoding
+
+/// Codes in a 32-bit word.
+BS_INLINE ptrdiff_t codes_per_word(bs_codes_t format) {
+  switch (format) {
+  case BS_CODES_BF16: return 2;
+  case BS_CODES_E4M3:
+  case BS_CODES_E5M2: return 4;
+  case BS_CODES_E2M1: return 8;
+  }
+  return 1;
+}
+
+BS_INLINE f32x16 decode_code(bs_codes_t format, u32x16 words, int position) {
+  switch (format) {
+  case BS_CODES_BF16: return decode_bf16(words, position);
+  case BS_CODES_E4M3: return decode_e4m3(words, position);
+  case BS_CODES_E5M2: return decode_e5m2(words, position);
+  case BS_CODES_E2M1: return decode_e2m1(words, position);
+  }
+  return repeat_f32(0);
+}
+
+/// `format` and `place` are constants where this is inlined, so that nothing is decided in the loop.
+BS_INLINE void decode_as(
+  bs_codes_t format, bs_scales_t place, const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth,
+  float *panel, ptrdiff_t panel_stride
+) {
+  const ptrdiff_t per_word = codes_per_word(format);
+  const uint32_t *words = (const uint32_t *)columns->codes + k0 / per_word * 16;
+  for (ptrdiff_t k = 0; k < depth; k += 16) {
+    f32x16 by_output = repeat_f32(1);
+    float by_k[16];
+    if (place == BS_SCALES_BY_OUTPUT) {
+      by_output = decode_scales(columns, columns->scales + (k0 + k) / columns->scale_block * 16);
+    } else if (place == BS_SCALES_BY_K) {
+      store_f32x16(by_k, decode_scales(columns, columns->scales + k0 + k));
+    }
+    for (ptrdiff_t word = 0; word < 16 / per_word; word++, words += 16) {
+      const u32x16 codes = load_u32x16(words);
+#pragma clang loop unroll(full)
+      for (int position = 0; position < per_word; position++) {
+        f32x16 value = decode_code(format, codes, position);
+        if (place == BS_SCALES_BY_OUTPUT) value *= by_output;
+        if (place == BS_SCALES_BY_K) value *= repeat_f32(by_k[word * per_word + position]);
+        store_f32x16(panel + (k + word * per_word + position) * panel_stride, value);
+      }
+    }
+  }
+}
+
+void BS_NAMED(bs_decode)(
+  const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel, ptrdiff_t panel_stride
+) {
+#define BS_CASE(format, place)                                                                     \
+  case format * 4 + place:                                                                         \
+    decode_as(format, place, columns, k0, depth, panel, panel_stride);                             \
+    return;
+  switch (columns->code_format * 4 + columns->scale_place) {
+    BS_CASE(BS_CODES_BF16, BS_SCALES_NONE)
+    BS_CASE(BS_CODES_E4M3, BS_SCALES_NONE)
+    BS_CASE(BS_CODES_E4M3, BS_SCALES_BY_OUTPUT)
+    BS_CASE(BS_CODES_E4M3, BS_SCALES_BY_K)
+    BS_CASE(BS_CODES_E5M2, BS_SCALES_NONE)
+    BS_CASE(BS_CODES_E5M2, BS_SCALES_BY_OUTPUT)
+    BS_CASE(BS_CODES_E5M2, BS_SCALES_BY_K)
+    BS_CASE(BS_CODES_E2M1, BS_SCALES_NONE)
+    BS_CASE(BS_CODES_E2M1, BS_SCALES_BY_OUTPUT)
+    BS_CASE(BS_CODES_E2M1, BS_SCALES_BY_K)
+  }
+#undef BS_CASE
+}
+
+// MARK: rows
+
+BS_INLINE void pack_rows_as(
+  bs_codes_t format, const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows,
+  ptrdiff_t padded_depth, float *a
+) {
+  for (ptrdiff_t k = 0; k < padded_depth; k += 16) {
+    for (ptrdiff_t r = 0; r < BS_TILE_ROWS; r++) {
+      float values[16] = {0};
+      if (r < rows && k < source->depth) {
+        store_f32x16(values, row_sixteen(format, source, row + r, k));
+      }
+#pragma clang loop unroll(full)
+      for (int index = 0; index < 16; index++) a[(k + index) * BS_TILE_ROWS + r] = values[index];
+    }
+  }
+}
+
+void BS_NAMED(bs_pack_rows)(
+  const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, float *a
+) {
+#define BS_CASE(format)                                                                            \
+  case format:                                                                                     \
+    pack_rows_as(format, source, row, rows, padded_depth, a);                                      \
+    return;
+  BS_FOR_ROW_FORMAT(source, BS_CASE)
+#undef BS_CASE
+}
+
+void BS_NAMED(bs_decode_rows)(
+  const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, float *x, ptrdiff_t x_stride
+) {
+#define BS_CASE(format)                                                                            \
+  case format:                                                                                     \
+    for (ptrdiff_t r = 0; r < rows; r++) {                                                         \
+      for (ptrdiff_t k = 0; k < source->depth; k += 16) {                                          \
+        store_f32x16(x + r * x_stride + k, row_sixteen(format, source, row + r, k));               \
+      }                                                                                            \
+    }                                                                                              \
+    return;
+  BS_FOR_ROW_FORMAT(source, BS_CASE)
+#undef BS_CASE
+}
+
+// MARK: tiles
+
+/// `to` + `sums` with the scales of one partial sum, for one row.
+BS_INLINE f32x16 promoted(
+  f32x16 to, f32x16 sums, const bs_promotion_t *promotion, ptrdiff_t part, ptrdiff_t row,
+  ptrdiff_t column_block
+) {
+  f32x16 scale = repeat_f32(1);
+  if (promotion->columns) {
+    scale = load_f32x16(
+      promotion->columns + part * promotion->column_stride
+      + column_block * promotion->column_block_stride);
+  }
+  if (promotion->rows) {
+    scale *= repeat_f32(promotion->rows[part * promotion->row_stride + row]);
+  }
+  return multiply_add(sums, scale, to);
+}
+
+void BS_NAMED(bs_multiply)(
+  const float *a, const float *b, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
+  ptrdiff_t c_stride, bool accumulate
+) {
+  const ptrdiff_t part_depth = promotion->depth ? promotion->depth : depth;
+  ptrdiff_t part = 0;
+  for (ptrdiff_t first = 0; first < depth; first += part_depth, part++) {
+    const ptrdiff_t end = first + part_depth < depth ? first + part_depth : depth;
+    f32x16 sums[BS_TILE_ROWS][BS_TILE_VECTORS];
+#pragma clang loop unroll(full)
+    for (int row = 0; row < BS_TILE_ROWS; row++) {
+#pragma clang loop unroll(full)
+      for (int vector = 0; vector < BS_TILE_VECTORS; vector++) sums[row][vector] = repeat_f32(0);
+    }
+    for (ptrdiff_t k = first; k < end; k++) {
+      f32x16 outputs[BS_TILE_VECTORS];
+#pragma clang loop unroll(full)
+      for (int vector = 0; vector < BS_TILE_VECTORS; vector++) {
+        outputs[vector] = load_f32x16(b + k * TILE_COLUMNS + 16 * vector);
+      }
+#pragma clang loop unroll(full)
+      for (int row = 0; row < BS_TILE_ROWS; row++) {
+        const f32x16 value = repeat_f32(a[k * BS_TILE_ROWS + row]);
+#pragma clang loop unroll(full)
+        for (int vector = 0; vector < BS_TILE_VECTORS; vector++) {
+          sums[row][vector] = multiply_add(value, outputs[vector], sums[row][vector]);
+        }
+      }
+    }
+#pragma clang loop unroll(full)
+    for (int row = 0; row < BS_TILE_ROWS; row++) {
+#pragma clang loop unroll(full)
+      for (int vector = 0; vector < BS_TILE_VECTORS; vector++) {
+        float *place = c + row * c_stride + 16 * vector;
+        const f32x16 old = accumulate || part > 0 ? load_f32x16(place) : repeat_f32(0);
+        store_f32x16(
+          place, promotion->depth ? promoted(old, sums[row][vector], promotion, part, row, vector)
+                                  : old + sums[row][vector]);
+      }
+    }
+  }
+}
+
+// MARK: a few rows
+
+/// The sums of `rows` rows, a constant where this is inlined, over codes that share block scales.
+BS_INLINE void multiply_rows_as(
+  bs_codes_t format, bool scaled, int rows, const float *x, ptrdiff_t x_stride,
+  const bs_columns_t *columns, ptrdiff_t depth, const bs_promotion_t *promotion, float *c
+) {
+  const ptrdiff_t per_word = codes_per_word(format);
+  const uint32_t *words = columns->codes;
+  const uint8_t *scales = columns->scales;
+  // The k whose sum takes a scale as a whole.
+  const ptrdiff_t block =
+    scaled ? columns->scale_block : promotion->depth ? promotion->depth : depth;
+  f32x16 sums[4];
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++) sums[row] = repeat_f32(0);
+  ptrdiff_t part = 0;
+  for (ptrdiff_t first = 0; first < depth; first += block, part++) {
+    const ptrdiff_t end = first + block < depth ? first + block : depth;
+    f32x16 partial[4];
+#pragma clang loop unroll(full)
+    for (int row = 0; row < rows; row++) partial[row] = repeat_f32(0);
+    for (ptrdiff_t k = first; k < end; k += per_word, words += 16) {
+      const u32x16 codes = load_u32x16(words);
+      // Far enough ahead for memory's latency, and across the end of a page.
+      __builtin_prefetch((const char *)words + 2048);
+#pragma clang loop unroll(full)
+      for (int position = 0; position < per_word; position++) {
+        const f32x16 value = decode_code(format, codes, position);
+#pragma clang loop unroll(full)
+        for (int row = 0; row < rows; row++) {
+          partial[row] =
+            multiply_add(value, repeat_f32(x[row * x_stride + k + position]), partial[row]);
+        }
+      }
+    }
+    if (scaled) {
+      const f32x16 scale = decode_scales(columns, scales);
+      scales += 16;
+#pragma clang loop unroll(full)
+      for (int row = 0; row < rows; row++) sums[row] = multiply_add(partial[row], scale, sums[row]);
+    } else if (promotion->depth) {
+#pragma clang loop unroll(full)
+      for (int row = 0; row < rows; row++) {
+        sums[row] = promoted(sums[row], partial[row], promotion, part, row, 0);
+      }
+    } else {
+#pragma clang loop unroll(full)
+      for (int row = 0; row < rows; row++) sums[row] += partial[row];
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++) store_f32x16(c + row * 16, sums[row]);
+}
+
+BS_INLINE void multiply_rows_of(
+  bs_codes_t format, bool scaled, const float *x, ptrdiff_t x_stride, ptrdiff_t rows,
+  const bs_columns_t *columns, ptrdiff_t depth, const bs_promotion_t *promotion, float *c
+) {
+  switch (rows) {
+  case 1: multiply_rows_as(format, scaled, 1, x, x_stride, columns, depth, promotion, c); return;
+  case 2: multiply_rows_as(format, scaled, 2, x, x_stride, columns, depth, promotion, c); return;
+  case 3: multiply_rows_as(format, scaled, 3, x, x_stride, columns, depth, promotion, c); return;
+  case 4: multiply_rows_as(format, scaled, 4, x, x_stride, columns, depth, promotion, c); return;
+  }
+}
+
+void BS_NAMED(bs_multiply_rows)(
+  const float *x, ptrdiff_t x_stride, ptrdiff_t rows, const bs_columns_t *columns, ptrdiff_t depth,
+  const bs_promotion_t *promotion, float *c
+) {
+#define BS_CASE(format, scaled)                                                                    \
+  case format * 2 + scaled:                                                                        \
+    multiply_rows_of(format, scaled, x, x_stride, rows, columns, depth, promotion, c);             \
+    return;
+  switch (columns->code_format * 2 + (columns->scale_place == BS_SCALES_BY_OUTPUT)) {
+    BS_CASE(BS_CODES_BF16, 0)
+    BS_CASE(BS_CODES_E4M3, 0)
+    BS_CASE(BS_CODES_E4M3, 1)
+    BS_CASE(BS_CODES_E5M2, 0)
+    BS_CASE(BS_CODES_E5M2, 1)
+    BS_CASE(BS_CODES_E2M1, 0)
+    BS_CASE(BS_CODES_E2M1, 1)
+  }
+#undef BS_CASE
+}
+
+// MARK: output
+
+BS_INLINE u16x16 rounded_to_bf16(f32x16 values) {
+  const u32x16 bits = (u32x16)values;
+  const u32x16 upper = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+  const u32x16 nan = (u32x16)(values != values);
+  return __builtin_convertvector((upper & ~nan) | ((bits >> 16 | 0x40) & nan), u16x16);
+}
+
+BS_INLINE uint16_t one_rounded_to_bf16(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return (uint16_t)(value != value ? bits >> 16 | 0x40 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+/// The output of one sum; whole vectors repeat the same operations in the same order.
+BS_INLINE void store_one(
+  float sum, float row_scale, const bs_output_t *output, ptrdiff_t column, ptrdiff_t place
+) {
+  float value = sum * row_scale;
+  if (output->column_scales) value *= output->column_scales[column];
+  if (output->bias) value += output->bias[column];
+  switch (output->format) {
+  case BS_VALUES_FP32: {
+    float *to = (float *)output->values + place;
+    *to = output->accumulate ? *to + value : value;
+    return;
+  }
+  case BS_VALUES_BF16: {
+    uint16_t *to = (uint16_t *)output->values + place;
+    if (output->accumulate) {
+      const uint32_t bits = (uint32_t)*to << 16;
+      float old;
+      memcpy(&old, &bits, sizeof old);
+      value += old;
+    }
+    *to = one_rounded_to_bf16(value);
+    return;
+  }
+  case BS_VALUES_FP16: {
+    _Float16 *to = (_Float16 *)output->values + place;
+    if (output->accumulate) value += (float)*to;
+    *to = (_Float16)value;
+    return;
+  }
+  }
+}
+
+void BS_NAMED(bs_store)(
+  const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns, const bs_output_t *output,
+  ptrdiff_t row, ptrdiff_t column
+) {
+  for (ptrdiff_t r = 0; r < rows; r++) {
+    const float row_scale =
+      output->row_scales ? output->scale * output->row_scales[row + r] : output->scale;
+    const ptrdiff_t place = (row + r) * output->stride + column;
+    ptrdiff_t n = 0;
+    for (; n + 16 <= columns && output->format != BS_VALUES_FP16; n += 16) {
+      f32x16 values = load_f32x16(c + r * c_stride + n) * row_scale;
+      if (output->column_scales) values *= load_f32x16(output->column_scales + column + n);
+      if (output->bias) values += load_f32x16(output->bias + column + n);
+      if (output->format == BS_VALUES_FP32) {
+        float *to = (float *)output->values + place + n;
+        store_f32x16(to, output->accumulate ? load_f32x16(to) + values : values);
+      } else {
+        uint16_t *to = (uint16_t *)output->values + place + n;
+        if (output->accumulate) {
+          const u32x16 old = __builtin_convertvector(load_u16x16(to), u32x16) << 16;
+          values += (f32x16)old;
+        }
+        const u16x16 rounded = rounded_to_bf16(values);
+        memcpy(to, &rounded, sizeof rounded);
+      }
+    }
+    for (; n < columns; n++) {
+      store_one(c[r * c_stride + n], row_scale, output, column + n, place + n);
+    }
+  }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Kernels of matrix products Y[m, n] = Σ X[m, k] · W[n, k].
+//
+// W lies in "columns": for each sixteen outputs n, 32-bit words hold consecutive k of one n, and the
+// sixteen words of the same k lie side by side. A word holds 8 codes of 4 bits, 4 codes of 8 bits or
+// 2 values of BF16, the lowest k in its low bits. This one arrangement feeds vector lanes that stand
+// for outputs on every tier, and decodes into the pairs that AMX multiplies.
+//
+// Extents that a kernel is given are padded: k to 32, outputs to 16. Padding is zero.
+
+#ifndef BLOCKSCALE_SHIMS_GEMM_H
+#define BLOCKSCALE_SHIMS_GEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/// What the codes of columns are.
+typedef enum {
+  BS_CODES_BF16,
+  BS_CODES_E4M3,
+  BS_CODES_E5M2,
+  BS_CODES_E2M1,
+} bs_codes_t;
+
+/// How block scales are folded into codes while these are decoded.
+typedef enum {
+  /// Codes are decoded as they are.
+  BS_SCALES_NONE,
+  /// One scale for each output and each `scale_block` of k: sixteen bytes side by side.
+  BS_SCALES_BY_OUTPUT,
+  /// One scale for each k, the same for the sixteen outputs.
+  BS_SCALES_BY_K,
+} bs_scales_t;
+
+/// Sixteen outputs of W.
+typedef struct {
+  const void *codes;
+  /// E4M3 or E8M0.
+  const uint8_t *scales;
+  bs_codes_t code_format;
+  bs_scales_t scale_place;
+  /// The k that share a scale: 16 or 32.
+  int32_t scale_block;
+  bool scales_are_powers;
+  /// What is subtracted from E8M0 codes, so that extreme scales stay inside BF16's range.
+  int32_t power_offset;
+} bs_columns_t;
+
+/// Scales of a partial sum over `depth` k, applied in FP32 before it is added to the others.
+typedef struct {
+  /// The k of one partial sum, a multiple of 32; 0 if sums run over all k unscaled.
+  ptrdiff_t depth;
+  /// One for each row of the tile and partial sum, `row_stride` apart; NULL for ones.
+  const float *rows;
+  ptrdiff_t row_stride;
+  /// One for each output of the tile and partial sum, `column_stride` apart for partial sums,
+  /// sixteen outputs `column_block_stride` apart; NULL for ones.
+  const float *columns;
+  ptrdiff_t column_stride;
+  ptrdiff_t column_block_stride;
+} bs_promotion_t;
+
+typedef enum { BS_VALUES_FP32, BS_VALUES_BF16, BS_VALUES_FP16 } bs_values_t;
+
+/// Where a tile of sums goes, and what is done to it on the way:
+/// `((sum · (scale · row scale)) · column scale + bias) + what is there`, rounded once.
+typedef struct {
+  void *values;
+  /// Elements from one row to the next.
+  ptrdiff_t stride;
+  bs_values_t format;
+  bool accumulate;
+  float scale;
+  const float *row_scales;
+  const float *column_scales;
+  const float *bias;
+} bs_output_t;
+
+/// Rows of X as they are stored, k side by side.
+typedef struct {
+  const void *codes;
+  /// Bytes from one row to the next.
+  ptrdiff_t row_bytes;
+  /// The k that exist; those beyond are zero.
+  ptrdiff_t depth;
+  bs_codes_t code_format;
+  /// E4M3 or E8M0 for every `scale_block` k, folded into the values; NULL for none.
+  const uint8_t *scales;
+  /// Scales from one row to the next; 0 if all rows share them.
+  ptrdiff_t scale_row_stride;
+  int32_t scale_block;
+  bool scales_are_powers;
+  int32_t power_offset;
+} bs_rows_t;
+
+/// Sixteen or fewer rows of 32-bit words, `row_bytes` apart, as columns: `words[word * 16 + row]`.
+void bs_pack_words(
+  const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count,
+  uint32_t *words);
+
+/// Pairs of rows of BF16 values, whose columns are the outputs, as columns of sixteen outputs.
+void bs_pack_row_pairs(
+  const uint16_t *first, const uint16_t *second, ptrdiff_t outputs, uint32_t *words,
+  ptrdiff_t block_stride);
+
+/// The transpose of a matrix of 16-bit values; strides are in values.
+void bs_transpose_16_bit(
+  const uint16_t *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *to,
+  ptrdiff_t to_stride);
+
+/// The kernels of one tier whose sums are vectors of FP32.
+///
+/// - `bs_decode`: k0..<k0+depth of columns as FP32, `panel[k * panel_stride + output]`.
+/// - `bs_multiply`: a tile of sums, `c[row * c_stride + output]`, from `a[k * tile rows + row]` and
+///   `b[k * tile columns + output]`; adds to `c` if told so.
+/// - `bs_multiply_rows`: up to four rows of FP32 with columns as they are stored.
+/// - `bs_store`: writes a tile of sums to the output.
+/// - `bs_pack_rows`: up to `tile rows` rows as `a`, k padded to `padded_depth` and rows to the tile.
+/// - `bs_decode_rows`: rows as FP32, `x_stride` apart, k padded to 16.
+#define BS_DECLARE_GEMM(tier)                                                                      \
+  ptrdiff_t bs_tile_rows_##tier(void);                                                             \
+  ptrdiff_t bs_tile_columns_##tier(void);                                                          \
+  void bs_decode_##tier(                                                                           \
+    const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel,                      \
+    ptrdiff_t panel_stride);                                                                       \
+  void bs_multiply_##tier(                                                                         \
+    const float *a, const float *b, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,    \
+    ptrdiff_t c_stride, bool accumulate);                                                          \
+  void bs_multiply_rows_##tier(                                                                    \
+    const float *x, ptrdiff_t x_stride, ptrdiff_t rows, const bs_columns_t *columns,               \
+    ptrdiff_t depth, const bs_promotion_t *promotion, float *c);                                   \
+  void bs_pack_rows_##tier(                                                                        \
+    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, float *a);     \
+  void bs_decode_rows_##tier(                                                                      \
+    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, float *x, ptrdiff_t x_stride);         \
+  void bs_store_##tier(                                                                            \
+    const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns,                         \
+    const bs_output_t *output, ptrdiff_t row, ptrdiff_t column);
+
+BS_DECLARE_GEMM(portable)
+BS_DECLARE_GEMM(neon)
+BS_DECLARE_GEMM(avx2)
+BS_DECLARE_GEMM(avx512)
+
+/// The rows and outputs of one tile of sums on AMX: 2 x 2 hardware tiles.
+enum { BS_AMX_TILE_ROWS = 32, BS_AMX_TILE_COLUMNS = 32 };
+
+/// Configures this thread's tiles; every other `_amx` call lies between this and `bs_end_amx`.
+void bs_begin_amx(void);
+void bs_end_amx(void);
+
+/// Sixteen or fewer rows as hardware tiles, `padded_depth / 32` of them; exact in BF16.
+void bs_pack_rows_amx(
+  const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, uint16_t *tiles);
+
+/// Decodes k0..<k0+depth of sixteen outputs into hardware tiles of 32 k, exact BF16 in pairs of k.
+void bs_decode_amx(
+  const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, uint16_t *panel);
+
+/// Operands of one AMX call: hardware tiles of 512 BF16, one for each 32 k.
+typedef struct {
+  /// Sixteen rows each; equal where there are no more than sixteen.
+  const uint16_t *a[2];
+  /// Sixteen outputs each.
+  const uint16_t *b[2];
+  /// What will be read next by this thread, brought into L2 meanwhile; may be NULL.
+  const void *next;
+  /// Cache lines of `next` for each 32 k.
+  ptrdiff_t next_lines;
+} bs_amx_operands_t;
+
+/// A tile of 32 x 32 sums, rows 32 apart.
+void bs_multiply_amx(
+  const bs_amx_operands_t *operands, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
+  bool accumulate);
+
+/// The same for columns that are not decoded yet: decodes them into `panel`, `b[0]` and `b[1]` of
+/// later calls, and multiplies as it goes.
+void bs_decode_multiply_amx(
+  const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
+  const bs_promotion_t *promotion, uint16_t *panel[2], float *c, bool accumulate);
+
+#endif
