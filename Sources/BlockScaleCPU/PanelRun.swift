@@ -249,6 +249,8 @@ import _BlockScaleShims
     let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
     let rowsAtOnce = joins ? max(1, Self.stepValues / panel.columns) : 1
     workspace.reserve(blocks: rowsAtOnce * blockCount)
+    // While one run is encoded, the memory of the next one is on its way.
+    kernelRule.ahead = UInt32(truncatingIfNeeded: rowsAtOnce * valueRowBytes)
     var row = 0
     while row < panel.rows {
       let rows = min(rowsAtOnce, panel.rows - row)

@@ -145,8 +145,13 @@ BS_INLINE void encode_block(
   const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
   const size_t width = width_of(source);
   size_t index = 0;
+  const uint32_t ahead = rule->ahead;
   if (element != BS_E2M1) {
     for (; index + 64 <= count; index += 64) {
+      if (ahead) {
+        const uint8_t *next = values + width * index + ahead;
+        for (size_t line = 0; line < 64 * width; line += 64) __builtin_prefetch(next + line);
+      }
       i32x16 parts[4];
       for (int part = 0; part < 4; part++) {
         const f32x16 x = load_values(source, values + width * (index + 16 * part));
