@@ -54,6 +54,7 @@ let package = Package(
       name: "Checkpoints",
       dependencies: [
         "BlockScale",
+        "BlockScaleCPU",
         "Minifloat",
         "Safetensors",
         .product(name: "OrderedCollections", package: "swift-collections"),

@@ -88,7 +88,8 @@ final class ProductCase {
     default:
       packed = try backend.pack(right)
       gradient = try Matrix([0], rows: 1, columns: 1)
-      result = try Matrix([BFloat16](repeating: BFloat16(bitPattern: 0), count: m * n), rows: m, columns: n)
+      result = try Matrix(
+        [BFloat16](repeating: BFloat16(bitPattern: 0), count: m * n), rows: m, columns: n)
     }
   }
 
