@@ -12,6 +12,7 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
       case unsupportedRecipe
       case unavailable
       case wrongShape
+      case invalidScale
     }
 
     private let kind: Kind
@@ -26,6 +27,8 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
     public static let unavailable = Code(kind: .unavailable)
     /// Operands whose shapes or blocks do not fit each other.
     public static let wrongShape = Code(kind: .wrongShape)
+    /// A scale that values cannot be divided by.
+    public static let invalidScale = Code(kind: .invalidScale)
   }
 
   /// The kind of failure.
