@@ -82,7 +82,9 @@ let package = Package(
       dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
     .testTarget(
       name: "BlockScaleCPUTests",
-      dependencies: ["BlockScale", "BlockScaleCPU", "Minifloat", "_BlockScaleTestSupport"]),
+      dependencies: [
+        "BlockScale", "BlockScaleCPU", "Minifloat", "Safetensors", "_BlockScaleTestSupport",
+      ]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(
       name: "CheckpointsTests",

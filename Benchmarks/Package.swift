@@ -15,6 +15,7 @@ let package = Package(
       name: "benchmark",
       dependencies: [
         .product(name: "BlockScale", package: "blockscale"),
+        .product(name: "BlockScaleCPU", package: "blockscale"),
         .product(name: "Checkpoints", package: "blockscale"),
         .product(name: "Minifloat", package: "blockscale"),
         .product(name: "Safetensors", package: "blockscale"),

@@ -11,9 +11,9 @@ package struct BlockQuantizer: Sendable {
   package let blocking: Blocking
   package let source: SourceFormat
   /// The scale of a blocking that covers the whole tensor, which no panel could find by itself.
-  let wholeTensorChoice: BlockRule.Choice?
+  package let wholeTensorChoice: BlockRule.Choice?
   /// Whether each block tries the scales around the recipe's own for the least squared error.
-  let searchesScales: Bool
+  package let searchesScales: Bool
 
   /// Prepares the quantization of one tensor.
   ///

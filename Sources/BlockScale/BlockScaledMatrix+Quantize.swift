@@ -35,18 +35,9 @@ extension BlockScaledMatrix {
     _ values: [Source], rows: Int, columns: Int, recipe: Recipe, blocking: Blocking? = nil,
     sharedMaximum: Float? = nil, searchesScales: Bool = false
   ) throws(BlockScaleError) -> (matrix: Self, error: ErrorMetrics) {
-    guard rows > 0, columns > 0 else {
-      throw BlockScaleError(.emptyMatrix, "A matrix of \(rows)x\(columns) holds nothing.")
-    }
-    guard values.count == rows * columns else {
-      throw BlockScaleError(
-        .wrongCount,
-        "A \(rows)x\(columns) matrix has \(rows * columns) values, not \(values.count).")
-    }
-    guard let blocking = blocking ?? usualBlocking else {
-      throw BlockScaleError(.unsupportedRecipe, "FP8 with floating-point scales needs a blocking.")
-    }
-    if blocking.columns < blocking.rows, blocking.columns < 16 {
+    let blocking = try checkedBlocking(
+      count: values.count, rows: rows, columns: columns, blocking: blocking)
+    if blocking.isTallAndNarrow {
       // Tall, narrow blocks: quantize along the rows of the transpose, where values are adjacent.
       let result = try quantized(
         BlockScale.transposed(values, rows: rows, columns: columns), rows: columns, columns: rows,
@@ -54,33 +45,14 @@ extension BlockScaledMatrix {
         searchesScales: searchesScales)
       return (result.matrix.transposed(), result.error)
     }
-    // A buffer of the array, alive during the call.
-    let ownMaximum = unsafe values.withUnsafeBytes {
-      Float(bitPattern: unsafe BlockScale.maximumMagnitudeBits(Source.self, $0))
+    let quantizer = unsafe try quantizer(
+      for: values, recipe: recipe, blocking: blocking, sharedMaximum: sharedMaximum,
+      searchesScales: searchesScales
+    ) {
+      // The buffer is only passed on.
+      unsafe BlockScale.maximumMagnitudeBits(Source.self, $0)
     }
-    let maximum = sharedMaximum ?? ownMaximum
-    // A value that is not finite spoils its block, not the tensor scale that all blocks share.
-    let finiteMaximum =
-      maximum.isFinite ? maximum : largestMagnitude(values) { $0.isFinite }
-    guard
-      let rule = recipe.rule(
-        element: Element.elementFormat, scale: Scale.scaleFormat, source: Source.sourceFormat,
-        tensorMaximum: finiteMaximum, perTensor: blocking == .tensor)
-    else {
-      throw BlockScaleError(
-        .unsupportedRecipe,
-        "The recipe '\(recipe.rawValue)' does not define \(Element.elementFormat.rawValue) codes "
-          + "with \(Scale.scaleFormat.rawValue) scales.")
-    }
-    if searchesScales, rule.factor == nil {
-      throw BlockScaleError(
-        .unsupportedRecipe, "Only NVFP4 scales can be searched, not those of '\(recipe.rawValue)'.")
-    }
-    let quantizer = BlockQuantizer(
-      rule: rule, blocking: blocking, source: Source.sourceFormat,
-      tensorMaximum: maximum.isNaN && rule.hidesNonFinite
-        ? largestMagnitude(values) { !$0.isNaN } : maximum,
-      searchesScales: searchesScales)
+    let rule = quantizer.rule
     let grid = blocking.grid(rows: rows, columns: columns)
     let codeBytes = rows * Element.elementFormat.byteCount(columns)
     var codes = [UInt8](repeating: 0, count: codeBytes)
@@ -105,6 +77,64 @@ extension BlockScaledMatrix {
       tensorScale: rule.tensorScale)
     return (matrix, error)
   }
+
+  /// Checks the shape of a matrix and finds its blocks.
+  package static func checkedBlocking(
+    count: Int, rows: Int, columns: Int, blocking: Blocking?
+  ) throws(BlockScaleError) -> Blocking {
+    guard rows > 0, columns > 0 else {
+      throw BlockScaleError(.emptyMatrix, "A matrix of \(rows)x\(columns) holds nothing.")
+    }
+    guard count == rows * columns else {
+      throw BlockScaleError(
+        .wrongCount,
+        "A \(rows)x\(columns) matrix has \(rows * columns) values, not \(count).")
+    }
+    guard let blocking = blocking ?? usualBlocking else {
+      throw BlockScaleError(.unsupportedRecipe, "FP8 with floating-point scales needs a blocking.")
+    }
+    return blocking
+  }
+
+  /// The quantizer of a whole matrix.
+  ///
+  /// - Parameter maximumMagnitudeBits: Finds the largest magnitude of a run of values, as bits.
+  package static func quantizer<Source: SourceValue>(
+    for values: [Source], recipe: Recipe, blocking: Blocking, sharedMaximum: Float?,
+    searchesScales: Bool, maximumMagnitudeBits: (UnsafeRawBufferPointer) -> UInt32
+  ) throws(BlockScaleError) -> BlockQuantizer {
+    // A buffer of the array, alive during the call.
+    let maximum =
+      unsafe sharedMaximum
+      ?? values.withUnsafeBytes { Float(bitPattern: unsafe maximumMagnitudeBits($0)) }
+    // A value that is not finite spoils its block, not the tensor scale that all blocks share.
+    let finiteMaximum =
+      maximum.isFinite ? maximum : largestMagnitude(values) { $0.isFinite }
+    guard
+      let rule = recipe.rule(
+        element: Element.elementFormat, scale: Scale.scaleFormat, source: Source.sourceFormat,
+        tensorMaximum: finiteMaximum, perTensor: blocking == .tensor)
+    else {
+      throw BlockScaleError(
+        .unsupportedRecipe,
+        "The recipe '\(recipe.rawValue)' does not define \(Element.elementFormat.rawValue) codes "
+          + "with \(Scale.scaleFormat.rawValue) scales.")
+    }
+    if searchesScales, rule.factor == nil {
+      throw BlockScaleError(
+        .unsupportedRecipe, "Only NVFP4 scales can be searched, not those of '\(recipe.rawValue)'.")
+    }
+    return BlockQuantizer(
+      rule: rule, blocking: blocking, source: Source.sourceFormat,
+      tensorMaximum: maximum.isNaN && rule.hidesNonFinite
+        ? largestMagnitude(values) { !$0.isNaN } : maximum,
+      searchesScales: searchesScales)
+  }
+}
+
+extension Blocking {
+  /// Whether blocks are quantized along the rows of the transpose, where their values are adjacent.
+  package var isTallAndNarrow: Bool { columns < rows && columns < 16 }
 }
 
 extension Recipe {

@@ -25,11 +25,11 @@ public struct BlockScaledMatrix<Element: BlockElement, Scale: BlockScaleValue>: 
   ///
   /// Two 4-bit codes share a byte, the one of the even column in its low half; every row begins on
   /// a new byte.
-  public let codes: [UInt8]
+  public package(set) var codes: [UInt8]
   /// The scales, row-major over the grid of blocks.
-  public let scales: [Scale]
+  public package(set) var scales: [Scale]
   /// The scale of the whole tensor, if the scheme has one.
-  public let tensorScale: TensorScale?
+  public package(set) var tensorScale: TensorScale?
 
   /// Creates a matrix from stored codes and scales.
   ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Minifloat
+package import Minifloat
 
 /// Sixteen values as codes, and what the codes stand for.
 struct EncodedSixteen {
@@ -44,28 +44,35 @@ extension ElementRule.ZeroSign {
   }
 }
 
-/// E2M1 by comparison with the seven decision thresholds.
-struct E2M1Encoder: ElementEncoder {
-  static var bitWidth: Int { 4 }
-
-  // A code is the number of thresholds that the magnitude exceeds. A tie that goes up is turned into
-  // "exceeds" by taking the float just below it as the threshold.
-  let thresholds: SIMD8<Float>
-  let zeroSign: ElementRule.ZeroSign
-
-  init(_ rule: ElementRule) {
-    zeroSign = rule.zeroSign
+extension TieRule {
+  /// Seven thresholds, and infinity: an E2M1 code is the number of those that a magnitude exceeds.
+  ///
+  /// A tie that goes up is turned into "exceeds" by taking the float just below it.
+  package var e2m1Thresholds: SIMD8<Float> {
     var thresholds = SIMD8<Float>(0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5, .infinity)
     for index in 0..<7 {
       let tieGoesUp =
-        switch rule.ties {
+        switch self {
         case .even: index % 2 == 1
         case .towardZero: false
         case .awayFromZero: true
         }
       if tieGoesUp { thresholds[index] = thresholds[index].nextDown }
     }
-    self.thresholds = thresholds
+    return thresholds
+  }
+}
+
+/// E2M1 by comparison with the seven decision thresholds.
+struct E2M1Encoder: ElementEncoder {
+  static var bitWidth: Int { 4 }
+
+  let thresholds: SIMD8<Float>
+  let zeroSign: ElementRule.ZeroSign
+
+  init(_ rule: ElementRule) {
+    zeroSign = rule.zeroSign
+    thresholds = rule.ties.e2m1Thresholds
   }
 
   @inline(__always)

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import Minifloat
-
 /// A row-major matrix of values that are not quantized.
 public struct Matrix<Value: SourceValue>: Sendable {
   /// The number of rows.

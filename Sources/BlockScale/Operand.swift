@@ -61,7 +61,8 @@ public struct Operand: Sendable {
     let format = Scale.scaleFormat
     let isSmall = blocking.columns == 1 || blocking.columns == 16 || blocking.columns == 32
     if format.byteCount == 1, isSmall, matrix.columns > 1 || blocking.columns > 1 {
-      scaling = .folded(codes: matrix.scaleCodes.map { UInt8($0) }, format: format, blocking: blocking)
+      scaling = .folded(
+        codes: matrix.scaleCodes.map { UInt8($0) }, format: format, blocking: blocking)
     } else if blocking.columns >= matrix.columns {
       scaling = .rows(
         scales: matrix.scaleValues, rows: min(blocking.rows, matrix.rows))
@@ -120,15 +121,9 @@ extension BlockScaledMatrix {
 
 /// The depth of the partial sums of a product: that of the operand whose blocks are smaller.
 ///
-/// - Throws: ``BlockScaleError`` if the operands' columns differ or neither depth divides the other.
-package func productPartDepth(_ left: Operand, _ right: Operand) throws(BlockScaleError) -> Int? {
-  guard left.columns == right.columns else {
-    throw BlockScaleError(
-      .wrongShape,
-      "The left operand has \(left.columns) columns and the right one \(right.columns); "
-        + "a product sums along both.")
-  }
-  switch (left.partDepth, right.partDepth) {
+/// - Throws: ``BlockScaleError`` if neither depth divides the other.
+package func commonPartDepth(_ left: Int?, _ right: Int?) throws(BlockScaleError) -> Int? {
+  switch (left, right) {
   case (nil, let depth), (let depth, nil): return depth
   case (let first?, let second?):
     guard max(first, second) % min(first, second) == 0 else {

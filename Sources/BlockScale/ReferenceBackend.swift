@@ -29,7 +29,13 @@ extension ReferenceBackend {
   public func multiply(
     _ left: Operand, _ right: Operand, bias: [Float]? = nil
   ) throws(BlockScaleError) -> Matrix<Float> {
-    let partDepth = try productPartDepth(left, right) ?? left.columns
+    guard left.columns == right.columns else {
+      throw BlockScaleError(
+        .wrongShape,
+        "The left operand has \(left.columns) columns and the right one \(right.columns); "
+          + "a product sums along both.")
+    }
+    let partDepth = try commonPartDepth(left.partDepth, right.partDepth) ?? left.columns
     if let bias, bias.count != right.rows {
       throw BlockScaleError(
         .wrongShape, "The bias has \(bias.count) values for \(right.rows) outputs.")

@@ -12,8 +12,7 @@ extension CPUBackend {
   ///   sixteen outputs.
   /// - Complexity: O(N·K).
   public func pack(_ operand: Operand) throws(BlockScaleError) -> PackedMatrix {
-    var format = unsafe bs_columns_t()
-    unsafe format.code_format = operand.codeFormat
+    var format = ColumnFormat(codes: operand.codeFormat)
     let depth = operand.columns
     let paddedDepth = (depth + 31) / 32 * 32
     let blockCount = (operand.rows + 15) / 16
@@ -27,12 +26,11 @@ extension CPUBackend {
     var outputScales: [Float] = []
     var factor = operand.factor
     switch operand.scaling {
-    case .none: unsafe format.scale_place = BS_SCALES_NONE
+    case .none: break
     case .folded(let scales, let scaleFormat, let blocking):
-      unsafe format.scales_are_powers = scaleFormat == .e8m0
-      let offset = scaleFormat == .e8m0 ? powerOffset(scales) : 0
-      unsafe format.power_offset = Int32(offset)
-      factor *= Float(sign: .plus, exponent: offset, significand: 1)
+      format.scalesArePowers = scaleFormat == .e8m0
+      format.powerOffset = scaleFormat == .e8m0 ? powerOffset(scales) : 0
+      factor *= Float(sign: .plus, exponent: format.powerOffset, significand: 1)
       let byK = blocking.columns == 1
       guard !byK || blocking.rows % 16 == 0 else {
         throw BlockScaleError(
@@ -40,14 +38,15 @@ extension CPUBackend {
           "Blocks of \(blocking) cannot be multiplied from the right; a scale along the outputs "
             + "must cover a multiple of sixteen.")
       }
-      unsafe format.scale_place = byK ? BS_SCALES_BY_K : BS_SCALES_BY_OUTPUT
-      unsafe format.scale_block = Int32(byK ? 16 : blocking.columns)
-      scaleBlockBytes = byK ? paddedDepth : (paddedDepth / blocking.columns) * 16
+      format.scalePlace = byK ? BS_SCALES_BY_K : BS_SCALES_BY_OUTPUT
+      format.scaleBlock = byK ? 16 : blocking.columns
+      scaleBlockBytes =
+        byK ? paddedDepth : (paddedDepth + blocking.columns - 1) / blocking.columns * 16
       let buffer = AlignedBuffer(byteCount: blockCount * scaleBlockBytes)
       buffer.clear()
       let grid = blocking.grid(rows: operand.rows, columns: depth)
       // Every index stays inside the block's bytes.
-      let place = buffer.pointer(to: UInt8.self)
+      let place = unsafe buffer.pointer(to: UInt8.self)
       for output in stride(from: 0, to: operand.rows, by: byK ? 16 : 1) {
         let gridRow = output / min(blocking.rows, operand.rows) * grid.columns
         let start = output / 16 * scaleBlockBytes
@@ -58,7 +57,6 @@ extension CPUBackend {
       }
       foldedScales = buffer
     case .parts(let partDepth, _, _):
-      unsafe format.scale_place = BS_SCALES_NONE
       let parts = (depth + partDepth - 1) / partDepth
       partScales = [Float](repeating: 0, count: blockCount * parts * 16)
       for output in 0..<operand.rows {
@@ -68,12 +66,11 @@ extension CPUBackend {
         }
       }
     case .rows:
-      unsafe format.scale_place = BS_SCALES_NONE
       outputScales = (0..<blockCount * 16).map {
         $0 < operand.rows ? operand.rowScale($0) : 0
       }
     }
-    return unsafe PackedMatrix(
+    return PackedMatrix(
       outputs: operand.rows, depth: depth, format: format, codes: codes,
       codeBlockBytes: 16 * wordBytes, foldedScales: foldedScales,
       scaleBlockBytes: scaleBlockBytes, partScales: partScales, partDepth: operand.partDepth,
@@ -85,7 +82,7 @@ extension CPUBackend {
     let rowBytes = operand.rowBytes
     let wholeWords = rowBytes / 4
     parallelFor((operand.rows + 15) / 16, threads: threads) { block in
-      operand.withCodes { codes in
+      unsafe operand.withCodes { codes in
         let rows = min(16, operand.rows - block * 16)
         // The block's own part of the buffer, and rows inside the operand.
         let words = unsafe buffer.pointer(to: UInt32.self) + block * 4 * wordBytes
@@ -96,7 +93,8 @@ extension CPUBackend {
             var value: UInt32 = 0
             if row < rows {
               for byte in word * 4..<max(word * 4, min(rowBytes, word * 4 + 4)) {
-                value |= UInt32(unsafe source.load(fromByteOffset: row * rowBytes + byte, as: UInt8.self))
+                value |=
+                  UInt32(unsafe source.load(fromByteOffset: row * rowBytes + byte, as: UInt8.self))
                   << UInt32(8 * (byte % 4))
               }
             }

@@ -14,8 +14,7 @@ public struct PackedMatrix: Sendable {
   /// The columns of the operand, along which products are summed.
   public let depth: Int
 
-  /// The formats and the kind of scales, as kernels want them; its pointers are not set.
-  let format: bs_columns_t
+  let format: ColumnFormat
   /// Codes of sixteen outputs after one another.
   let codes: AlignedBuffer
   let codeBlockBytes: Int
@@ -44,12 +43,24 @@ public struct PackedMatrix: Sendable {
   /// The pointers are valid while this value is alive.
   func columns(ofBlock block: Int) -> bs_columns_t {
     precondition((0..<blockCount).contains(block), "The matrix has no block \(block) of outputs")
-    var columns = unsafe format
     // Inside the buffers, which have room for every block.
-    unsafe columns.codes = UnsafeRawPointer(codes.address + block * codeBlockBytes)
-    unsafe columns.scales = foldedScales.map {
-      unsafe UnsafePointer($0.pointer(to: UInt8.self) + block * scaleBlockBytes)
-    }
-    return unsafe columns
+    return unsafe bs_columns_t(
+      codes: UnsafeRawPointer(codes.address + block * codeBlockBytes),
+      scales: foldedScales.map {
+        unsafe UnsafePointer($0.pointer(to: UInt8.self) + block * scaleBlockBytes)
+      },
+      code_format: format.codes, scale_place: format.scalePlace,
+      scale_block: Int32(format.scaleBlock), scales_are_powers: format.scalesArePowers,
+      power_offset: Int32(format.powerOffset))
   }
+}
+
+/// The formats of packed columns, as kernels tell them apart.
+struct ColumnFormat: Sendable {
+  var codes: bs_codes_t
+  var scalePlace = BS_SCALES_NONE
+  var scaleBlock = 16
+  var scalesArePowers = false
+  /// What is subtracted from E8M0 codes; see `powerOffset`.
+  var powerOffset = 0
 }

@@ -9,16 +9,27 @@ import Synchronization
 /// threads of the process's Dispatch pool, so that callers together never occupy more than the
 /// cores.
 package func parallelFor(_ count: Int, threads: Int, _ body: @Sendable (Int) -> Void) {
+  parallelFor(count, threads: threads, scratch: {}) { index, _ in body(index) }
+}
+
+/// Runs `body` for every index below `count` on up to `threads` threads, each with its own scratch.
+package func parallelFor<Scratch>(
+  _ count: Int, threads: Int, scratch: @Sendable () -> Scratch,
+  _ body: @Sendable (Int, inout Scratch) -> Void
+) {
   guard threads > 1, count > 1 else {
-    for index in 0..<count { body(index) }
+    var own = scratch()
+    for index in 0..<count { body(index, &own) }
     return
   }
   let next = Atomic<Int>(0)
   DispatchQueue.concurrentPerform(iterations: min(threads, count)) { _ in
+    var own: Scratch?
     while true {
       let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
       guard index < count else { return }
-      body(index)
+      if own == nil { own = scratch() }
+      body(index, &own!)
     }
   }
 }

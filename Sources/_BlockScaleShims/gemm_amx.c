@@ -226,51 +226,60 @@ BS_INLINE void multiply_step(
   }
 }
 
-/// Moves the sums of one part, with its scales, to `c`.
-BS_INLINE void promote_sums(
-  bool two, const bs_promotion_t *promotion, ptrdiff_t part, bool accumulate, float *c
-) {
-  float sums[32 * SUMS_STRIDE] __attribute__((aligned(64)));
-  store_sums(two, sums);
+/// The sums of one part on their way to `c`: some rows at a time, between the products of the next.
+typedef struct {
+  const float *sums;
   f32x16 column_scales[2];
-  for (int block = 0; block < 2; block++) {
-    column_scales[block] =
-      promotion->columns
-        ? load_f32x16(
-            promotion->columns + part * promotion->column_stride
-            + block * promotion->column_block_stride)
-        : repeat_f32(1);
+  const float *row_scales;
+  bool accumulate;
+} part_t;
+
+BS_INLINE part_t finished_part(
+  const float *sums, const bs_promotion_t *promotion, ptrdiff_t part, bool accumulate
+) {
+  part_t result = {sums, {repeat_f32(1), repeat_f32(1)}, NULL, accumulate};
+  if (promotion->columns) {
+    const float *scales = promotion->columns + part * promotion->column_stride;
+    result.column_scales[0] = load_f32x16(scales);
+    result.column_scales[1] = load_f32x16(scales + promotion->column_block_stride);
   }
-  const int rows = two ? 32 : 16;
-#pragma clang loop unroll_count(4)
-  for (int row = 0; row < rows; row++) {
-    const f32x16 row_scale =
-      repeat_f32(promotion->rows ? promotion->rows[part * promotion->row_stride + row] : 1);
+  if (promotion->rows) result.row_scales = promotion->rows + part * promotion->row_stride;
+  return result;
+}
+
+BS_INLINE void promote_rows(const part_t *part, int first, int end, float *c) {
+  for (int row = first; row < end; row++) {
+    const f32x16 row_scale = repeat_f32(part->row_scales ? part->row_scales[row] : 1);
 #pragma clang loop unroll(full)
     for (int block = 0; block < 2; block++) {
-      float *place = c + row * SUMS_STRIDE + 16 * block;
-      const f32x16 old = accumulate ? load_f32x16(place) : repeat_f32(0);
+      const ptrdiff_t place = row * SUMS_STRIDE + 16 * block;
+      const f32x16 old = part->accumulate ? load_f32x16(c + place) : repeat_f32(0);
       store_f32x16(
-        place,
+        c + place,
         multiply_add(
-          load_f32x16(sums + row * SUMS_STRIDE + 16 * block), column_scales[block] * row_scale,
-          old));
+          load_f32x16(part->sums + place), part->column_scales[block] * row_scale, old));
     }
   }
 }
 
-/// The loop over k; `decodes` and `two` are constants where this is inlined.
+/// The loop over k; `decodes`, `promotes` and `two` are constants where this is inlined.
 BS_INLINE void multiply_as(
-  bool decodes, bs_codes_t format, bs_scales_t place, bool two, const bs_amx_operands_t *operands,
-  const bs_columns_t *columns, ptrdiff_t k0, uint16_t *const *panel, ptrdiff_t depth,
-  const bs_promotion_t *promotion, float *c, bool accumulate
+  bool decodes, bs_codes_t format, bs_scales_t place, bool promotes, bool two,
+  const bs_amx_operands_t *operands, const bs_columns_t *columns, ptrdiff_t k0,
+  uint16_t *const *panel, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
+  bool accumulate
 ) {
   const uint16_t *a0 = operands->a[0], *a1 = operands->a[1];
   const uint16_t *b0 = decodes ? panel[0] : operands->b[0];
   const uint16_t *b1 = decodes ? panel[1] : operands->b[1];
   const char *next = operands->next;
+  const int rows = two ? 32 : 16;
   const ptrdiff_t steps = depth / 32;
-  const ptrdiff_t part_steps = promotion->depth ? promotion->depth / 32 : steps;
+  const ptrdiff_t part_steps = promotes ? promotion->depth / 32 : steps;
+  // The sums of a part wait here for their scales while the next part is summed.
+  float waiting[2][32 * SUMS_STRIDE] __attribute__((aligned(64)));
+  part_t finished = {NULL, {repeat_f32(0), repeat_f32(0)}, NULL, false};
+  int promoted_rows = rows;
   if (decodes) {
     decode_tile(format, place, columns, k0, panel[0]);
     decode_tile(format, place, columns + 1, k0, panel[1]);
@@ -278,13 +287,17 @@ BS_INLINE void multiply_as(
   ptrdiff_t part = 0;
   for (ptrdiff_t first = 0; first < steps; first += part_steps, part++) {
     const ptrdiff_t end = first + part_steps < steps ? first + part_steps : steps;
-    if (accumulate && !promotion->depth) {
+    if (accumulate && !promotes) {
       load_sums(c);
     } else {
       zero_sums();
     }
     for (ptrdiff_t step = first; step < end; step++) {
       multiply_step(two, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
+      if (promotes && promoted_rows < rows) {
+        promote_rows(&finished, promoted_rows, promoted_rows + 8, c);
+        promoted_rows += 8;
+      }
       if (decodes) {
         // One step ahead of the products, which go on meanwhile.
         if (step + 1 < steps) {
@@ -298,44 +311,57 @@ BS_INLINE void multiply_as(
         }
       }
     }
-    if (promotion->depth) {
-      promote_sums(two, promotion, part, accumulate || part > 0, c);
+    if (promotes) {
+      for (; promoted_rows < rows; promoted_rows += 8) {
+        promote_rows(&finished, promoted_rows, promoted_rows + 8, c);
+      }
+      store_sums(two, waiting[part % 2]);
+      finished = finished_part(waiting[part % 2], promotion, part, accumulate || part > 0);
+      promoted_rows = 0;
     } else {
       store_sums(two, c);
     }
   }
+  if (promotes) promote_rows(&finished, 0, rows, c);
 }
+
+/// Calls `multiply_as` with what remains to be known as constants.
+#define BS_MULTIPLY(decodes, format, place, columns, k0, panel)                                    \
+  do {                                                                                             \
+    const bool two = operands->a[0] != operands->a[1];                                             \
+    if (promotion->depth && two) {                                                                 \
+      multiply_as(                                                                                 \
+        decodes, format, place, true, true, operands, columns, k0, panel, depth, promotion, c,     \
+        accumulate);                                                                               \
+    } else if (promotion->depth) {                                                                 \
+      multiply_as(                                                                                 \
+        decodes, format, place, true, false, operands, columns, k0, panel, depth, promotion, c,    \
+        accumulate);                                                                               \
+    } else if (two) {                                                                              \
+      multiply_as(                                                                                 \
+        decodes, format, place, false, true, operands, columns, k0, panel, depth, promotion, c,    \
+        accumulate);                                                                               \
+    } else {                                                                                       \
+      multiply_as(                                                                                 \
+        decodes, format, place, false, false, operands, columns, k0, panel, depth, promotion, c,   \
+        accumulate);                                                                               \
+    }                                                                                              \
+  } while (0)
 
 void bs_multiply_amx(
   const bs_amx_operands_t *operands, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
   bool accumulate
 ) {
-  if (operands->a[0] == operands->a[1]) {
-    multiply_as(
-      false, BS_CODES_BF16, BS_SCALES_NONE, false, operands, NULL, 0, NULL, depth, promotion, c,
-      accumulate);
-  } else {
-    multiply_as(
-      false, BS_CODES_BF16, BS_SCALES_NONE, true, operands, NULL, 0, NULL, depth, promotion, c,
-      accumulate);
-  }
+  BS_MULTIPLY(false, BS_CODES_BF16, BS_SCALES_NONE, NULL, 0, NULL);
 }
 
 void bs_decode_multiply_amx(
   const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
   const bs_promotion_t *promotion, uint16_t *panel[2], float *c, bool accumulate
 ) {
-  const bool two = operands->a[0] != operands->a[1];
 #define BS_CASE(format, place)                                                                     \
   case format * 4 + place:                                                                         \
-    if (two) {                                                                                     \
-      multiply_as(                                                                                 \
-        true, format, place, true, operands, columns, k0, panel, depth, promotion, c, accumulate); \
-    } else {                                                                                       \
-      multiply_as(                                                                                 \
-        true, format, place, false, operands, columns, k0, panel, depth, promotion, c,             \
-        accumulate);                                                                               \
-    }                                                                                              \
+    BS_MULTIPLY(true, format, place, columns, k0, panel);                                          \
     return;
   BS_FOR_FORMAT(columns, BS_CASE)
 #undef BS_CASE

@@ -7,5 +7,8 @@ struct Benchmark: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "benchmark",
     abstract: "Measure BlockScale and print rates and ratios.",
-    subcommands: [ConvertBenchmark.self, ModelBenchmark.self])
+    subcommands: [
+      ConvertBenchmark.self, ModelBenchmark.self, ProductBenchmark.self, QuantizeBenchmark.self,
+      ServeCommand.self,
+    ])
 }

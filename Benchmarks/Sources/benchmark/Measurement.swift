@@ -57,3 +57,25 @@ func column(_ value: Double, _ decimals: Int, _ width: Int = 8) -> String {
   if rounded < 0 { digits = "-" + digits }
   return String(repeating: " ", count: max(0, width - digits.count)) + digits
 }
+
+/// The median time of `count` runs in seconds, after one that is not counted.
+func median(_ count: Int, _ body: () throws -> Void) rethrows -> Double {
+  try body()
+  var times: [Double] = []
+  for _ in 0..<count {
+    let start = ContinuousClock.now
+    try body()
+    times.append(start.duration(to: .now) / .seconds(1))
+  }
+  return times.sorted()[count / 2]
+}
+
+/// A word with spaces after it.
+func padded(_ word: String, _ width: Int) -> String {
+  word + String(repeating: " ", count: max(0, width - word.count))
+}
+
+/// Writes what has been printed.
+func flushOutput() {
+  fflush(nil)
+}

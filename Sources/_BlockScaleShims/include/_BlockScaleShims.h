@@ -11,5 +11,6 @@
 
 #include "bs_features.h"
 #include "bs_gemm.h"
+#include "bs_kernels.h"
 
 #endif

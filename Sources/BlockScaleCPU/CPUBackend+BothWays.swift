@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import BlockScale
+import Minifloat
+import _BlockScaleShims
+
+extension CPUBackend {
+  /// Quantizes a row-major matrix and its transpose, reading the values once.
+  ///
+  /// The result is that of ``BlockScaledMatrix/quantizedBothWays(_:rows:columns:recipe:blocking:)`` to
+  /// the last bit.
+  ///
+  /// - Parameter blocking: The shape of the blocks of both results, each in its own rows and columns.
+  /// - Returns: The matrix, and its transpose of `columns` rows.
+  /// - Throws: ``BlockScaleError`` as `quantized` does.
+  /// - Complexity: O(rows × columns).
+  public func quantizedBothWays<Element, Scale, Source: SourceValue>(
+    _ values: [Source], rows: Int, columns: Int,
+    as type: BlockScaledMatrix<Element, Scale>.Type = BlockScaledMatrix<Element, Scale>.self,
+    recipe: Recipe, blocking: Blocking? = nil
+  ) throws(BlockScaleError) -> (
+    matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
+  ) {
+    let blocking = try type.checkedBlocking(
+      count: values.count, rows: rows, columns: columns, blocking: blocking)
+    var result = (
+      matrix: type.blank(rows: rows, columns: columns, blocking: blocking),
+      transposed: type.blank(rows: columns, columns: rows, blocking: blocking)
+    )
+    try quantizeBothWays(values, into: &result, recipe: recipe)
+    return result
+  }
+
+  /// Quantizes a row-major matrix and its transpose into the memory of earlier results.
+  ///
+  /// 8-bit codes in blocks of one row and a multiple of 16 columns, or square ones, are made from one
+  /// read of the values; others from two.
+  ///
+  /// - Parameter result: Gives shape and blocks, and receives the matrix and its transpose.
+  /// - Throws: ``BlockScaleError`` as `quantized` does, or if the two are not each other's transposes
+  ///   in shape.
+  /// - Complexity: O(rows × columns).
+  public func quantizeBothWays<Element, Scale, Source: SourceValue>(
+    _ values: [Source],
+    into result:
+      inout (
+        matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
+      ), recipe: Recipe
+  ) throws(BlockScaleError) {
+    let type = type(of: result.matrix)
+    let (rows, columns) = (result.matrix.rows, result.matrix.columns)
+    let blocking = try type.checkedBlocking(
+      count: values.count, rows: rows, columns: columns, blocking: result.matrix.blocking)
+    guard result.transposed.rows == columns, result.transposed.columns == rows,
+      result.transposed.blocking == blocking
+    else {
+      throw BlockScaleError(
+        .wrongShape,
+        "The transpose of a \(rows)x\(columns) matrix in blocks of \(blocking) is no "
+          + "\(result.transposed.rows)x\(result.transposed.columns) one in blocks of "
+          + "\(result.transposed.blocking).")
+    }
+    guard let kernels = Kernels(tier), Element.elementFormat.bitWidth == 8,
+      blocking.rows == 1 || blocking.rows == blocking.columns, blocking.columns % 16 == 0,
+      blocking.columns <= 1024
+    else {
+      // A matrix of blocks that are quantized along the transpose has no form in place.
+      let both = try (
+        quantized(
+          values, rows: rows, columns: columns, as: type, recipe: recipe, blocking: blocking
+        )
+        .matrix,
+        blocking.rows == blocking.columns
+          ? nil
+          : quantized(
+            transposed(values, rows: rows, columns: columns), rows: columns, columns: rows,
+            as: type, recipe: recipe, blocking: blocking
+          ).matrix
+      )
+      result = (both.0, both.1 ?? both.0.transposed())
+      return
+    }
+    let reference = try quantizer(of: type, for: values, recipe: recipe, blocking: blocking)
+    let quantizer = PanelQuantizer(reference, on: self)
+    result.matrix.tensorScale = reference.rule.tensorScale
+    result.transposed.tensorScale = reference.rule.tensorScale
+    guard reference.rule.element.zeroSign == .kept else {
+      preconditionFailure("Recipes of 8-bit elements keep the sign of zero")
+    }
+    // Buffers of five arrays that are alive during the call.
+    unsafe values.withUnsafeBytes { source in
+      unsafe result.matrix.codes.withUnsafeMutableBytes { codes in
+        unsafe result.matrix.scales.withUnsafeMutableBytes { scales in
+          unsafe result.transposed.codes.withUnsafeMutableBytes { otherCodes in
+            unsafe result.transposed.scales.withUnsafeMutableBytes { otherScales in
+              let both = unsafe BothWays(
+                quantizer: quantizer, kernels: kernels,
+                panel: BlockQuantizer.Panel(
+                  values: source, rows: rows, columns: columns, codes: codes, scales: scales),
+                otherCodes: otherCodes, otherScales: otherScales)
+              both.run(threads: threads)
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+/// A matrix that is quantized together with its transpose, in strips of as many rows as the transpose
+/// has columns in a block.
+///
+/// A strip's columns are taken some at a time, so that their values stay in the cache while they are
+/// looked at from both sides.
+// Sendable in spite of its pointers: every tile of every strip writes to places of its own.
+@safe private struct BothWays: @unchecked Sendable {
+  let quantizer: PanelQuantizer
+  let kernels: Kernels
+  let panel: BlockQuantizer.Panel
+  let otherCodes: UnsafeMutableRawBufferPointer
+  let otherScales: UnsafeMutableRawBufferPointer
+
+  /// The columns of a tile, at least; a multiple of the columns of blocks.
+  private var tileColumns: Int {
+    let block = quantizer.blocking.columns
+    return (512 + block - 1) / block * block
+  }
+
+  func run(threads: Int) {
+    let block = quantizer.blocking.columns
+    let strips = (panel.rows + block - 1) / block
+    let tiles = (panel.columns + tileColumns - 1) / tileColumns
+    parallelFor(strips * tiles, threads: threads) { index in
+      let first = (row: index / tiles * block, column: index % tiles * tileColumns)
+      let tile = Tile(
+        rows: first.row..<min(panel.rows, first.row + block),
+        columns: first.column..<min(panel.columns, first.column + tileColumns))
+      quantizer.withWorkspace { workspace in
+        run(tile, workspace)
+      }
+    }
+  }
+
+  struct Tile {
+    var rows: Range<Int>
+    var columns: Range<Int>
+  }
+
+  private func run(_ tile: Tile, _ workspace: Workspace) {
+    var part = PanelRun(
+      quantizer: quantizer, kernels: kernels, panel: panel, workspace: workspace, measures: false)
+    if quantizer.blocking.rows > 1 {
+      part.quantizeTallBlocks(tile.rows, tile.columns)
+      transposeSquares(tile)
+    } else {
+      unsafe part.quantizeTransposed(
+        tile.rows, tile.columns, otherCodes: otherCodes, otherScales: otherScales)
+      part.quantizeRows(tile.rows, tile.columns)
+    }
+  }
+
+  /// Copies codes and scales of square blocks to the transpose.
+  private func transposeSquares(_ tile: Tile) {
+    let block = quantizer.blocking.columns
+    let width = quantizer.rule.scaleFormat.byteCount
+    let grid = quantizer.blocking.grid(rows: panel.rows, columns: panel.columns)
+    // All places lie inside the two matrices, whose sizes are those of their shape.
+    let codes = unsafe panel.codes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
+    unsafe PanelRun.transpose(
+      codes + tile.rows.lowerBound * panel.columns + tile.columns.lowerBound,
+      stride: panel.columns, rows: tile.rows.count, columns: tile.columns.count,
+      to: otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
+        + tile.columns.lowerBound * panel.rows + tile.rows.lowerBound,
+      stride: panel.rows, kernels)
+    let row = tile.rows.lowerBound / block
+    for column in stride(from: tile.columns.lowerBound, to: tile.columns.upperBound, by: block) {
+      let column = column / block
+      unsafe (otherScales.baseAddress.unsafelyUnwrapped + (column * grid.rows + row) * width)
+        .copyMemory(
+          from: panel.scales.baseAddress.unsafelyUnwrapped + (row * grid.columns + column) * width,
+          byteCount: width)
+    }
+  }
+}

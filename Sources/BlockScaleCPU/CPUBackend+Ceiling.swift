@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Dispatch
+import _BlockScaleShims
+
+extension CPUBackend {
+  /// The rate of multiplications and additions that this tier's kernel reaches on operands that stay
+  /// in the first-level cache, in operations a second on all threads: what a product can at most
+  /// reach here and now.
+  @_spi(Benchmarking)
+  public func productCeiling(seconds: Double = 0.005) -> Double {
+    #if arch(x86_64)
+      if tier == .amx { return ceiling(AMXKernels(), seconds: seconds) }
+    #endif
+    return ceiling(FP32Kernels(tier), seconds: seconds)
+  }
+
+  private func ceiling<Kernels: TileKernels>(_ kernels: Kernels, seconds: Double) -> Double {
+    let depth = 256
+    let rows = kernels.tileRows
+    let repetitions = 64
+    let operations = Double(2 * rows * kernels.tileColumns * depth * repetitions)
+    let rounds = (0..<5).map { _ in
+      let start = DispatchTime.now().uptimeNanoseconds
+      let end = start + UInt64(seconds * 1e9)
+      // Every thread repeats until the time is over.
+      let counts = AlignedBuffer(byteCount: threads * 64)
+      let address = unsafe UncheckedPointer(unsafe counts.pointer(to: Int.self))
+      parallelFor(threads, threads: threads) { thread in
+        let elementBytes = MemoryLayout<Kernels.Element>.stride
+        let a = AlignedBuffer(byteCount: rows * depth * elementBytes)
+        let b = AlignedBuffer(byteCount: kernels.tileColumns * depth * elementBytes)
+        let c = AlignedBuffer(byteCount: rows * kernels.tileColumns * 4)
+        a.clear()
+        b.clear()
+        var count = 0
+        kernels.begin()
+        let blank = unsafe [bs_columns_t](
+          repeating: bs_columns_t(), count: kernels.tileColumns / 16)
+        repeat {
+          for _ in 0..<repetitions {
+            unsafe kernels.multiply(
+              a.pointer(to: Kernels.Element.self), rows: rows, paddedDepth: depth, columns: blank,
+              panel: b.pointer(to: Kernels.Element.self), decodes: false, k0: 0, depth: depth,
+              promotion: bs_promotion_t(), sums: c.pointer(to: Float.self), accumulate: false,
+              next: nil)
+          }
+          count += 1
+        } while DispatchTime.now().uptimeNanoseconds < end
+        kernels.end()
+        unsafe address.value[thread * 8] = count
+      }
+      let elapsed = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+      let total = (0..<threads).reduce(0) { unsafe $0 + address.value[$1 * 8] }
+      extendLifetime(counts)
+      return Double(total) * operations / elapsed
+    }
+    return rounds.max() ?? 0
+  }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import BlockScale
+import Minifloat
+import _BlockScaleShims
+
+extension CPUBackend {
+  /// The product `left · rightᵀ`.
+  ///
+  /// Products of codes are exact and are summed in FP32; see ``ReferenceBackend`` for what is done in
+  /// which order. On AMX subnormal BF16 values count as zero, as the hardware defines it.
+  ///
+  /// - Parameters:
+  ///   - left: M×K.
+  ///   - right: N×K, packed by this back end or another of the same process.
+  ///   - bias: N values that are added to every row.
+  /// - Returns: M×N, rounded once.
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit.
+  /// - Complexity: O(M·N·K).
+  public func multiply<Value: SourceValue>(
+    _ left: Operand, _ right: PackedMatrix, bias: [Float]? = nil, as type: Value.Type = Value.self
+  ) throws(BlockScaleError) -> Matrix<Value> {
+    let partDepth = try check(left, right, bias: bias)
+    // A buffer of the result's size, which the product fills.
+    let values = unsafe [Value](unsafeUninitializedCapacity: left.rows * right.outputs) {
+      unsafe run(
+        left, right, partDepth: partDepth, bias: bias, adds: false,
+        format: Value.sourceFormat.kernelFormat,
+        into: UnsafeMutableRawPointer($0.baseAddress.unsafelyUnwrapped))
+      $1 = left.rows * right.outputs
+    }
+    return try Matrix(values, rows: left.rows, columns: right.outputs)
+  }
+
+  /// Writes the product `left · rightᵀ` into a matrix, or adds it to what is there.
+  ///
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit; then `result` is as it was.
+  public func multiply<Value: SourceValue>(
+    _ left: Operand, _ right: PackedMatrix, bias: [Float]? = nil, into result: inout Matrix<Value>,
+    adding: Bool = false
+  ) throws(BlockScaleError) {
+    let partDepth = try check(left, right, bias: bias)
+    guard result.rows == left.rows, result.columns == right.outputs else {
+      throw BlockScaleError(
+        .wrongShape,
+        "The product of \(left.rows)x\(left.columns) and \(right.outputs)x\(right.depth) is "
+          + "\(left.rows)x\(right.outputs), not \(result.rows)x\(result.columns).")
+    }
+    // A buffer of the result's size.
+    unsafe result.values.withUnsafeMutableBytes {
+      unsafe run(
+        left, right, partDepth: partDepth, bias: bias, adds: adding,
+        format: Value.sourceFormat.kernelFormat, into: $0.baseAddress.unsafelyUnwrapped)
+    }
+  }
+
+  private func check(
+    _ left: Operand, _ right: PackedMatrix, bias: [Float]?
+  ) throws(BlockScaleError) -> Int? {
+    guard left.columns == right.depth else {
+      throw BlockScaleError(
+        .wrongShape,
+        "The left operand has \(left.columns) columns and the right one \(right.depth); "
+          + "a product sums along both.")
+    }
+    if let bias, bias.count != right.outputs {
+      throw BlockScaleError(
+        .wrongShape, "The bias has \(bias.count) values for \(right.outputs) outputs.")
+    }
+    if case .folded(_, _, let blocking) = left.scaling, blocking.columns == 1 {
+      throw BlockScaleError(
+        .wrongShape, "Blocks of \(blocking) cannot be multiplied from the left.")
+    }
+    return try commonPartDepth(left.partDepth, right.partDepth)
+  }
+
+  private func run(
+    _ left: Operand, _ right: PackedMatrix, partDepth: Int?, bias: [Float]?, adds: Bool,
+    format: bs_values_t, into values: UnsafeMutableRawPointer
+  ) {
+    // The caller's memory has room for the product.
+    #if arch(x86_64)
+      if tier == .amx {
+        unsafe Product(
+          AMXKernels(), threads: threads, left: left, right: right, partDepth: partDepth
+        ).run(into: values, format: format, bias: bias, adds: adds)
+        return
+      }
+    #endif
+    unsafe Product(
+      FP32Kernels(tier), threads: threads, left: left, right: right, partDepth: partDepth
+    ).run(into: values, format: format, bias: bias, adds: adds)
+  }
+}
+
+extension SourceFormat {
+  var kernelFormat: bs_values_t {
+    switch self {
+    case .float32: BS_VALUES_FP32
+    case .bfloat16: BS_VALUES_BF16
+    case .float16: BS_VALUES_FP16
+    }
+  }
+}

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+import Minifloat
+import _BlockScaleShims
+
+/// One panel on its way through the kernels.
+///
+/// All addresses are computed from rows and columns inside the panel, whose extents its quantizer has
+/// checked, and from blocks inside the workspace, which is sized for them.
+@safe struct PanelRun {
+  let rule: BlockRule
+  let source: SourceFormat
+  let blocking: Blocking
+  let wholeTensorChoice: BlockRule.Choice?
+  let kernels: Kernels
+  let panel: BlockQuantizer.Panel
+  let workspace: Workspace
+  let measures: Bool
+  var kernelRule: bs_rule_t
+  /// The errors of finished rows of blocks.
+  var metrics: [ErrorMetrics] = []
+  private var errors = bs_errors_t()
+
+  /// The blocks along a row, and the columns of one that is not at the edge.
+  let blockCount: Int
+  let block: Int
+  private let codeRowBytes: Int
+  let valueRowBytes: Int
+
+  /// How many values a step works on, so that they stay in the cache between two kernels.
+  private static let stepValues = 1 << 13
+  /// The columns of a step over tall blocks, whose rows lie apart.
+  private static let stripColumns = 1 << 10
+
+  init(
+    quantizer: PanelQuantizer, kernels: Kernels, panel: BlockQuantizer.Panel, workspace: Workspace,
+    measures: Bool
+  ) {
+    rule = quantizer.rule
+    source = quantizer.source
+    blocking = quantizer.blocking
+    wholeTensorChoice = quantizer.reference.wholeTensorChoice
+    kernelRule = quantizer.kernelRule
+    self.kernels = kernels
+    self.panel = panel
+    self.workspace = workspace
+    self.measures = measures
+    blockCount = blocking.grid(rows: panel.rows, columns: panel.columns).columns
+    block = min(blocking.columns, panel.columns)
+    codeRowBytes = rule.element.format.byteCount(panel.columns)
+    valueRowBytes = panel.columns * source.byteCount
+  }
+
+  // MARK: Places
+
+  func values(_ row: Int, _ column: Int) -> UnsafeRawPointer {
+    unsafe panel.values.baseAddress.unsafelyUnwrapped + row * valueRowBytes
+      + column * source.byteCount
+  }
+
+  /// The code of an even column.
+  func codes(_ row: Int, _ column: Int) -> UnsafeMutablePointer<UInt8> {
+    unsafe (panel.codes.baseAddress.unsafelyUnwrapped + row * codeRowBytes
+      + rule.element.format.byteCount(column)).assumingMemoryBound(to: UInt8.self)
+  }
+
+  private func store(
+    _ code: UInt32, _ index: Int, in scales: UnsafeMutableRawBufferPointer
+  ) {
+    let address = unsafe scales.baseAddress.unsafelyUnwrapped
+    switch rule.scaleFormat.byteCount {
+    case 4: unsafe address.storeBytes(of: code, toByteOffset: index * 4, as: UInt32.self)
+    case 2:
+      unsafe address.storeBytes(
+        of: UInt16(truncatingIfNeeded: code), toByteOffset: index * 2, as: UInt16.self)
+    default:
+      unsafe address.storeBytes(
+        of: UInt8(truncatingIfNeeded: code), toByteOffset: index, as: UInt8.self)
+    }
+  }
+
+  private mutating func flush() {
+    guard measures else { return }
+    var part = ErrorMetrics()
+    errors.flush(into: &part)
+    metrics.append(part)
+  }
+
+  // MARK: Choices
+
+  /// What the rule says of a block, `magnitude` being its largest one in the bits of the source.
+  private func choice(
+    _ magnitude: UInt32, rows: Range<Int>, columns: Range<Int>
+  ) -> (choice: BlockRule.Choice, maximum: Float) {
+    let maximum = source.value(ofMagnitude: magnitude)
+    if maximum.isFinite { return (rule.choose(maximum), maximum) }
+    guard rule.hidesNonFinite else { return (rule.nonFiniteChoice, .infinity) }
+    var withoutNaN: Float = 0
+    for row in rows {
+      for column in columns {
+        // `maximum` ignores NaN.
+        withoutNaN = .maximum(withoutNaN, unsafe source.load(values(row, column)).magnitude)
+      }
+    }
+    return (rule.choose(withoutNaN), withoutNaN)
+  }
+
+  /// Finds scale and factor of a block from its maximum, at `index` in the workspace, and stores the
+  /// scale; the panel's scale has another index.
+  ///
+  /// - Returns: Whether the block is to be erased.
+  @inline(__always)
+  func choose(
+    at index: Int, scaleIndex: Int, in scales: UnsafeMutableRawBufferPointer, rows: Range<Int>,
+    columns: Range<Int>
+  ) -> Bool {
+    let magnitude = unsafe workspace.maxima[index]
+    if source != .float32 {
+      let known = unsafe workspace.known[Int(magnitude)]
+      if known.scale != 0 {
+        unsafe use(~known.scale, known.factor, at: index, scaleIndex: scaleIndex, in: scales)
+        return false
+      }
+    }
+    let (choice, maximum) = choice(magnitude, rows: rows, columns: columns)
+    let factor = bs_factor_t(choice, divides: rule.element.divides, maximum: maximum)
+    // What depends on more than the maximum is asked for again.
+    if source != .float32, !choice.isErased,
+      magnitude < source.infinityBits || !rule.hidesNonFinite
+    {
+      unsafe workspace.known[Int(magnitude)] = Workspace.KnownChoice(
+        scale: ~choice.scaleCode, factor: factor)
+    }
+    unsafe use(choice.scaleCode, factor, at: index, scaleIndex: scaleIndex, in: scales)
+    return choice.isErased
+  }
+
+  @inline(__always)
+  private func use(
+    _ code: UInt32, _ factor: bs_factor_t, at index: Int, scaleIndex: Int,
+    in scales: UnsafeMutableRawBufferPointer
+  ) {
+    unsafe store(code, scaleIndex, in: scales)
+    unsafe workspace.factors[index] = factor
+    if measures { unsafe workspace.scales[index] = rule.scaleFormat.value(ofCode: code) }
+  }
+
+  // MARK: Encoding
+
+  /// Encodes a run with the factors from `index` on.
+  mutating func encode(_ row: Int, _ column: Int, count: Int, block: Int, at index: Int) {
+    if measures {
+      unsafe kernels.functions.encode_measured(
+        &kernelRule, values(row, column), count, block, workspace.factors + index,
+        workspace.scales + index, codes(row, column), &errors)
+    } else {
+      unsafe kernels.functions.encode(
+        &kernelRule, values(row, column), count, block, workspace.factors + index,
+        codes(row, column))
+    }
+  }
+
+  /// Overwrites codes that decode to zeros of either sign with +0.
+  func erase(_ row: Int, _ columns: Range<Int>) {
+    let bytes = rule.element.format.byteCount(columns.count)
+    unsafe codes(row, columns.lowerBound).update(repeating: 0, count: bytes)
+  }
+
+  /// The columns of a block.
+  func columns(_ blockColumn: Int) -> Range<Int> {
+    blockColumn * block..<min(panel.columns, (blockColumn + 1) * block)
+  }
+
+  // MARK: Kinds of blocks
+
+  /// One scale for the whole tensor, which was found beforehand.
+  mutating func quantizeWithOneScale() {
+    guard let choice = wholeTensorChoice else { return }
+    workspace.reserve(blocks: 1)
+    // Nothing is known of the maximum here, so nothing is refined.
+    unsafe use(
+      choice.scaleCode,
+      bs_factor_t(choice, divides: rule.element.divides, maximum: .infinity), at: 0,
+      scaleIndex: 0, in: panel.scales)
+    for row in 0..<panel.rows {
+      encode(row, 0, count: panel.columns, block: panel.columns, at: 0)
+      if choice.isErased { erase(row, 0..<panel.columns) }
+    }
+    flush()
+  }
+
+  /// Blocks of one row, in three phases.
+  mutating func quantizeRows() {
+    // Rows of whole blocks follow each other without a gap.
+    let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
+    let rowsAtOnce = joins ? max(1, Self.stepValues / panel.columns) : 1
+    workspace.reserve(blocks: rowsAtOnce * blockCount)
+    var row = 0
+    while row < panel.rows {
+      let rows = min(rowsAtOnce, panel.rows - row)
+      let count = rows * panel.columns
+      unsafe kernels.functions.block_maxima(
+        source.byteCount, values(row, 0), count, block, workspace.maxima)
+      var erased: [Int] = []
+      for index in 0..<rows * blockCount {
+        let isErased = unsafe choose(
+          at: index, scaleIndex: row * blockCount + index, in: panel.scales,
+          rows: row + index / blockCount..<row + index / blockCount + 1,
+          columns: columns(index % blockCount))
+        if isErased { erased.append(index) }
+      }
+      encode(row, 0, count: count, block: block, at: 0)
+      for index in erased { erase(row + index / blockCount, columns(index % blockCount)) }
+      flush()
+      row += rows
+    }
+  }
+
+  /// Blocks of several rows.
+  mutating func quantizeTallBlocks() {
+    let height = min(blocking.rows, panel.rows)
+    for first in stride(from: 0, to: panel.rows, by: height) {
+      quantizeTallBlocks(first..<min(panel.rows, first + height), 0..<panel.columns)
+      flush()
+    }
+  }
+
+  /// Some blocks of one row of blocks, a strip of columns at a time.
+  mutating func quantizeTallBlocks(_ rows: Range<Int>, _ allColumns: Range<Int>) {
+    let blocksAtOnce = max(1, Self.stripColumns / block)
+    workspace.reserve(blocks: blocksAtOnce)
+    let firstScale = rows.lowerBound / min(blocking.rows, panel.rows) * blockCount
+    let width = blocksAtOnce * block
+    for first in stride(from: allColumns.lowerBound, to: allColumns.upperBound, by: width) {
+      let strip = first..<min(allColumns.upperBound, first + width)
+      let blocks = first / block..<(strip.upperBound + block - 1) / block
+      findMaxima(rows, strip)
+      var erased: [Int] = []
+      for blockColumn in blocks {
+        let isErased = unsafe choose(
+          at: blockColumn - blocks.lowerBound, scaleIndex: firstScale + blockColumn,
+          in: panel.scales, rows: rows, columns: columns(blockColumn))
+        if isErased { erased.append(blockColumn) }
+      }
+      if measures {
+        // Errors add up block by block.
+        for blockColumn in blocks {
+          let columns = columns(blockColumn)
+          for row in rows {
+            encode(
+              row, columns.lowerBound, count: columns.count, block: block,
+              at: blockColumn - blocks.lowerBound)
+          }
+        }
+      } else {
+        for row in rows { encode(row, strip.lowerBound, count: strip.count, block: block, at: 0) }
+      }
+      for blockColumn in erased { for row in rows { erase(row, columns(blockColumn)) } }
+    }
+  }
+
+  private func findMaxima(_ rows: Range<Int>, _ strip: Range<Int>) {
+    findColumnMaxima(rows, strip)
+    unsafe kernels.functions.block_maxima(
+      source.byteCount, workspace.columns, strip.count, block, workspace.maxima)
+  }
+
+  /// Finds the largest magnitudes of columns.
+  func findColumnMaxima(_ rows: Range<Int>, _ columns: Range<Int>) {
+    let width = source.byteCount
+    workspace.clearColumns(byteCount: columns.count * width)
+    unsafe kernels.functions.column_maxima(
+      width, values(rows.lowerBound, columns.lowerBound), valueRowBytes, rows.count,
+      columns.count, workspace.columns)
+  }
+
+  /// E2M1 of 16-bit values by thresholds that belong to each maximum.
+  mutating func quantizeByThresholds() {
+    let table = unsafe bs_e2m1_table_t(
+      scales: workspace.e2m1Scales, entries: workspace.e2m1Entries)
+    workspace.reserve(blocks: 1)
+    let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
+    let rows = joins ? 1 : panel.rows
+    let rowValues = joins ? panel.rows * panel.columns : panel.columns
+    let rowBlocks = joins ? panel.rows * blockCount : blockCount
+    for row in 0..<rows {
+      var done = 0
+      while done < rowBlocks {
+        let column = done * block
+        let scale = row * blockCount + done
+        let scales = unsafe (panel.scales.baseAddress.unsafelyUnwrapped + scale)
+          .assumingMemoryBound(to: UInt8.self)
+        let words = unsafe values(row, column).assumingMemoryBound(to: UInt16.self)
+        if measures {
+          done += unsafe kernels.functions.quantize_e2m1(
+            &kernelRule, words, rowValues - column, block, [table], codes(row, column), scales,
+            &errors)
+        } else {
+          done += unsafe kernels.functions.quantize_e2m1(
+            &kernelRule, words, rowValues - column, block, [table], codes(row, column), scales, nil)
+        }
+        guard done < rowBlocks else { break }
+        // A joined run goes on over the ends of rows.
+        let place = (row: row + done / blockCount, columns: columns(done % blockCount))
+        if !learn(place.row, place.columns, scaleIndex: row * blockCount + done) { done += 1 }
+      }
+      flush()
+    }
+  }
+
+  /// Enters what the kernel did not know about a block into its table; or, where that depends on more
+  /// than the maximum, quantizes the block.
+  ///
+  /// - Returns: Whether the kernel now knows.
+  private mutating func learn(_ row: Int, _ columns: Range<Int>, scaleIndex: Int) -> Bool {
+    let magnitude = unsafe kernels.functions.maximum(
+      2, values(row, columns.lowerBound), columns.count)
+    let (choice, maximum) = choice(magnitude, rows: row..<row + 1, columns: columns)
+    guard choice.isErased || magnitude >= source.infinityBits && rule.hidesNonFinite else {
+      unsafe workspace.e2m1Entries[Int(magnitude)] = bs_e2m1_entry_t(
+        choice, rule: rule, source: source)
+      unsafe workspace.e2m1Scales[Int(magnitude)] = ~choice.scaleCode
+      return true
+    }
+    unsafe use(
+      choice.scaleCode, bs_factor_t(choice, divides: rule.element.divides, maximum: maximum),
+      at: 0, scaleIndex: scaleIndex, in: panel.scales)
+    encode(row, columns.lowerBound, count: columns.count, block: columns.count, at: 0)
+    if choice.isErased { erase(row, columns) }
+    return false
+  }
+}
+
+extension SourceFormat {
+  /// One value, which need not be aligned.
+  fileprivate func load(_ address: UnsafeRawPointer) -> Float {
+    // The caller vouches for the extent of the memory.
+    switch self {
+    case .float32: unsafe Float.load(address)
+    case .bfloat16: unsafe BFloat16.load(address)
+    case .float16: unsafe Float16.load(address)
+    }
+  }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+
+/// How a product is cut.
+struct Tasks: Sendable {
+  struct Task {
+    var rowTiles: Range<Int>
+    /// Groups of sixteen outputs.
+    var blocks: Range<Int>
+  }
+
+  let rowTiles: Int
+  let blockCount: Int
+  /// What a task takes of each.
+  let taskRowTiles: Int
+  let taskBlocks: Int
+  /// The k that a task works on at once.
+  let depth: Int
+
+  var count: Int { rowTasks * blockTasks }
+  private var rowTasks: Int { (rowTiles + taskRowTiles - 1) / taskRowTiles }
+  private var blockTasks: Int { (blockCount + taskBlocks - 1) / taskBlocks }
+
+  init(
+    kernels: some TileKernels, threads: Int, rowTiles: Int, blockCount: Int, depth: Int,
+    partDepth: Int?
+  ) {
+    self.rowTiles = rowTiles
+    self.blockCount = blockCount
+    // Parts are never cut.
+    let unit = partDepth ?? 32
+    self.depth = min(depth, max(1, kernels.blockDepth / unit) * unit)
+    var taskBlocks = kernels.blockColumns / 16
+    var taskRowTiles = rowTiles
+    if self.depth < depth {
+      // Sums wait in memory from one run of k to the next: keep them in the second-level cache.
+      taskRowTiles = max(1, min(rowTiles, 1024 / kernels.tileRows))
+    }
+    // Several tasks for each thread even out what they take; then columns are decoded more often.
+    func tasks(_ rows: Int, _ blocks: Int) -> Int {
+      ((rowTiles + rows - 1) / rows) * ((blockCount + blocks - 1) / blocks)
+    }
+    while threads > 1, taskBlocks > kernels.tileColumns / 16,
+      tasks(taskRowTiles, taskBlocks) < 4 * threads
+    {
+      taskBlocks /= 2
+    }
+    while threads > 1, taskRowTiles > 1, tasks(taskRowTiles, taskBlocks) < 2 * threads {
+      taskRowTiles = (taskRowTiles + 1) / 2
+    }
+    self.taskBlocks = taskBlocks
+    self.taskRowTiles = taskRowTiles
+  }
+
+  subscript(index: Int) -> Task {
+    // Rows vary first: tasks that run side by side share columns that are in the cache.
+    let (block, row) = index.quotientAndRemainder(dividingBy: rowTasks)
+    return Task(
+      rowTiles: row * taskRowTiles..<min(rowTiles, (row + 1) * taskRowTiles),
+      blocks: block * taskBlocks..<min(blockCount, (block + 1) * taskBlocks))
+  }
+}
+
+/// What a thread needs for its tasks, one after the other.
+struct TaskScratch<Kernels: TileKernels> {
+  /// Decoded columns.
+  let panel: AlignedBuffer
+  /// Tiles of sums: all of a task where k is cut, else one.
+  let sums: AlignedBuffer
+
+  init(_ tasks: Tasks, _ kernels: Kernels) {
+    let columnTiles =
+      (tasks.taskBlocks * 16 + kernels.tileColumns - 1) / kernels.tileColumns
+    panel = AlignedBuffer(
+      byteCount: columnTiles * kernels.tileColumns * tasks.depth
+        * MemoryLayout<Kernels.Element>.stride)
+    sums = AlignedBuffer(
+      byteCount: columnTiles * tasks.taskRowTiles * kernels.tileRows * kernels.tileColumns * 4)
+  }
+}
+
+/// Scales of the left operand's blocks that are folded into its values.
+struct FoldedRowScales: Sendable {
+  /// One byte for each block of a row.
+  let codes: [UInt8]
+  /// From one row to the next.
+  let rowStride: Int
+  let block: Int
+  let arePowers: Bool
+  let powerOffset: Int
+  /// What `powerOffset` left to the sums.
+  var factor: Float { Float(sign: .plus, exponent: powerOffset, significand: 1) }
+
+  /// Nil if the operand has no such scales.
+  init?(_ operand: Operand) {
+    guard case .folded(let scales, let format, let blocking) = operand.scaling else { return nil }
+    let grid = blocking.grid(rows: operand.rows, columns: operand.columns)
+    block = blocking.columns
+    rowStride = grid.columns
+    arePowers = format == .e8m0
+    powerOffset = arePowers ? BlockScaleCPU.powerOffset(scales) : 0
+    codes =
+      blocking.rows == 1
+      ? scales
+      : (0..<operand.rows).flatMap { row in
+        let first = row / min(blocking.rows, operand.rows) * grid.columns
+        return scales[first..<first + grid.columns]
+      }
+  }
+}
+
+/// A value of pointers whose memory outlives the threads that it is handed to.
+@safe
+struct UncheckedValue<Value>: @unchecked Sendable {
+  let value: Value
+
+  init(_ value: Value) {
+    self.value = value
+  }
+}
+
+/// A pointer into memory that threads write in parts of their own.
+@safe
+struct UncheckedPointer<Value>: @unchecked Sendable {
+  let value: UnsafeMutablePointer<Value>
+
+  init(_ value: UnsafeMutablePointer<Value>) {
+    // Only stored.
+    unsafe self.value = value
+  }
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+import _BlockScaleShims
+
+/// One product, cut into tasks: blocks of outputs by blocks of rows.
+///
+/// Each task decodes its columns once for each run of `blockDepth` k and multiplies them with all of
+/// its rows. Every sum belongs to one task and is formed in the same order whatever the number of
+/// threads.
+struct Product<Kernels: TileKernels>: Sendable {
+  let kernels: Kernels
+  let threads: Int
+  let left: Operand
+  let right: PackedMatrix
+  /// The k of partial sums that take scales in FP32; nil if sums run over all k.
+  let partDepth: Int?
+  /// Scales of rows that are folded into their values, and what folding them left to the sums.
+  let leftScales: FoldedRowScales?
+  /// For each tile of rows and each part one for each row; empty if all are one.
+  private let rowPartScales: [Float]
+  /// For each sixteen outputs and each part sixteen; empty if all are one.
+  private let columnPartScales: [Float]
+  /// For each row; empty if all are one.
+  private let rowScales: [Float]
+
+  init(_ kernels: Kernels, threads: Int, left: Operand, right: PackedMatrix, partDepth: Int?) {
+    self.kernels = kernels
+    self.threads = threads
+    self.left = left
+    self.right = right
+    self.partDepth = partDepth
+    leftScales = FoldedRowScales(left)
+    let parts = partDepth.map { (left.columns + $0 - 1) / $0 } ?? 0
+    let tileRows = kernels.tileRows
+    if let partDepth, left.partDepth != nil {
+      let tiles = (left.rows + tileRows - 1) / tileRows
+      var scales = [Float](repeating: 0, count: tiles * parts * tileRows)
+      for row in 0..<left.rows {
+        for part in 0..<parts {
+          scales[(row / tileRows * parts + part) * tileRows + row % tileRows] =
+            left.partScale(row: row, part: part, depth: partDepth)
+        }
+      }
+      rowPartScales = scales
+    } else {
+      rowPartScales = []
+    }
+    if let partDepth, let rightDepth = right.partDepth {
+      let rightParts = (right.depth + rightDepth - 1) / rightDepth
+      columnPartScales =
+        rightDepth == partDepth
+        ? right.partScales
+        : (0..<right.blockCount * parts * 16).map { index in
+          let (block, part, lane) = (index / 16 / parts, index / 16 % parts, index % 16)
+          return right.partScales[(block * rightParts + part * partDepth / rightDepth) * 16 + lane]
+        }
+    } else {
+      columnPartScales = []
+    }
+    rowScales =
+      if case .rows = left.scaling { (0..<left.rows).map { left.rowScale($0) } } else { [] }
+  }
+
+  /// Computes the product.
+  ///
+  /// - Parameters:
+  ///   - values: Receives M×N values.
+  ///   - bias: N values, or none.
+  ///   - adds: Whether the product is added to what is there.
+  func run(
+    into values: UnsafeMutableRawPointer, format: bs_values_t, bias: [Float]?, adds: Bool
+  ) {
+    // Buffers of arrays and operands that are alive during the call.
+    unsafe rowScales.withUnsafeBufferPointer { rowScales in
+      unsafe right.outputScales.withUnsafeBufferPointer { outputScales in
+        unsafe (bias ?? []).withUnsafeBufferPointer { bias in
+          let output = unsafe bs_output_t(
+            values: values, stride: right.outputs, format: format, accumulate: adds,
+            scale: left.factor * right.factor * (leftScales?.factor ?? 1),
+            row_scales: rowScales.isEmpty ? nil : rowScales.baseAddress,
+            column_scales: outputScales.isEmpty ? nil : outputScales.baseAddress,
+            bias: bias.isEmpty ? nil : bias.baseAddress)
+          unsafe withRows { source in
+            // Scales folded into columns and scales of partial sums together need tiles.
+            let few =
+              left.rows <= kernels.fewRows
+              && (right.format.scalePlace == BS_SCALES_NONE
+                || right.format.scalePlace == BS_SCALES_BY_OUTPUT && partDepth == nil)
+            if few {
+              unsafe multiplyFewRows(source, output)
+            } else {
+              unsafe multiplyTiles(source, output)
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Calls `body` with the left operand as kernels read it.
+  private func withRows(_ body: (bs_rows_t) -> Void) {
+    unsafe left.withCodes { codes in
+      unsafe (leftScales?.codes ?? []).withUnsafeBufferPointer { scales in
+        unsafe body(
+          bs_rows_t(
+            codes: codes.baseAddress, row_bytes: left.rowBytes, depth: left.columns,
+            code_format: left.codeFormat, scales: scales.isEmpty ? nil : scales.baseAddress,
+            scale_row_stride: leftScales?.rowStride ?? 0,
+            scale_block: Int32(leftScales?.block ?? 16),
+            scales_are_powers: leftScales?.arePowers ?? false,
+            power_offset: Int32(leftScales?.powerOffset ?? 0)))
+      }
+    }
+  }
+
+  /// The scales of partial sums from `k0` on.
+  private func promotion(
+    rowTile: Int, block: Int, blocks: Int, k0: Int, rows: UnsafeBufferPointer<Float>,
+    columns: UnsafeBufferPointer<Float>
+  ) -> bs_promotion_t {
+    guard let partDepth else { return unsafe bs_promotion_t() }
+    let parts = (left.columns + partDepth - 1) / partDepth
+    let first = k0 / partDepth
+    // Inside the arrays, by their layout.
+    return unsafe bs_promotion_t(
+      depth: partDepth,
+      rows: rows.baseAddress.flatMap {
+        unsafe rows.isEmpty ? nil : $0 + (rowTile * parts + first) * kernels.tileRows
+      },
+      row_stride: kernels.tileRows,
+      columns: columns.baseAddress.flatMap {
+        unsafe columns.isEmpty ? nil : $0 + (block * parts + first) * 16
+      },
+      column_stride: 16, column_block_stride: blocks > 1 ? parts * 16 : 0)
+  }
+
+  // MARK: Tiles
+
+  private func multiplyTiles(_ source: bs_rows_t, _ output: bs_output_t) {
+    let tileRows = kernels.tileRows
+    let paddedDepth = right.paddedDepth
+    let rowTiles = (left.rows + tileRows - 1) / tileRows
+    let packed = AlignedBuffer(
+      byteCount: rowTiles * tileRows * paddedDepth * MemoryLayout<Kernels.Element>.stride)
+    let rows = unsafe UncheckedPointer(unsafe packed.pointer(to: Kernels.Element.self))
+    let tasks = Tasks(
+      kernels: kernels, threads: threads, rowTiles: rowTiles, blockCount: right.blockCount,
+      depth: paddedDepth, partDepth: partDepth)
+    let source = unsafe UncheckedValue(unsafe source)
+    let output = unsafe UncheckedValue(unsafe output)
+    parallelFor(rowTiles, threads: threads) { tile in
+      let first = tile * tileRows
+      // Each tile has its own part of the buffer.
+      unsafe kernels.packRows(
+        source.value, row: first, rows: min(tileRows, left.rows - first),
+        paddedDepth: paddedDepth, into: rows.value + first * paddedDepth)
+    }
+    unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in
+      unsafe columnPartScales.withUnsafeBufferPointer { columnPartScales in
+        let rowPartScales = unsafe UncheckedValue(unsafe rowPartScales)
+        let columnPartScales = unsafe UncheckedValue(unsafe columnPartScales)
+        parallelFor(tasks.count, threads: threads, scratch: { TaskScratch(tasks, kernels) }) {
+          index, scratch in
+          kernels.begin()
+          unsafe run(
+            tasks[index], tasks, rows: rows.value, output: output.value, scratch: scratch,
+            rowPartScales: rowPartScales.value, columnPartScales: columnPartScales.value)
+          kernels.end()
+        }
+      }
+    }
+    extendLifetime(packed)
+  }
+
+  private func run(
+    _ task: Tasks.Task, _ tasks: Tasks, rows: UnsafeMutablePointer<Kernels.Element>,
+    output: bs_output_t, scratch: TaskScratch<Kernels>,
+    rowPartScales: UnsafeBufferPointer<Float>, columnPartScales: UnsafeBufferPointer<Float>
+  ) {
+    let (tileRows, tileColumns) = (kernels.tileRows, kernels.tileColumns)
+    let paddedDepth = right.paddedDepth
+    let tileBlocks = tileColumns / 16
+    let decodes = Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16
+    let columnTiles = unsafe stride(
+      from: task.blocks.lowerBound, to: task.blocks.upperBound, by: tileBlocks
+    )
+    .map { first in
+      // Where a tile has more columns than are left, the last sixteen stand in for the others.
+      unsafe (0..<tileBlocks).map {
+        unsafe right.columns(ofBlock: min(first + $0, task.blocks.upperBound - 1))
+      }
+    }
+    let sumCount = tileRows * tileColumns
+    for k0 in stride(from: 0, to: paddedDepth, by: tasks.depth) {
+      let depth = min(tasks.depth, paddedDepth - k0)
+      let isLast = k0 + depth == paddedDepth
+      for rowTile in task.rowTiles {
+        let row = rowTile * tileRows
+        let rowCount = min(tileRows, left.rows - row)
+        // The tile's own part of the packed rows.
+        let a = unsafe rows + row * paddedDepth
+        let isFirst = rowTile == task.rowTiles.lowerBound
+        for index in unsafe 0..<columnTiles.count {
+          let columns = unsafe columnTiles[index]
+          let block = task.blocks.lowerBound + index * tileBlocks
+          let blocks = min(tileBlocks, task.blocks.upperBound - block)
+          let place =
+            unsafe tasks.depth < paddedDepth
+            ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count + index : 0
+          // Inside the scratch, which was made for these tasks.
+          let sums = unsafe scratch.sums.pointer(to: Float.self) + place * sumCount
+          let panel =
+            decodes
+            ? unsafe scratch.panel.pointer(to: Kernels.Element.self) + index * tileColumns * depth
+            : nil
+          // The next rows are brought nearer while these are multiplied, a part for each tile.
+          let share =
+            unsafe tileRows * depth * MemoryLayout<Kernels.Element>.stride / columnTiles.count
+          let next: (UnsafeRawPointer, Int)? =
+            !isFirst && depth == paddedDepth && rowTile + 1 < task.rowTiles.upperBound
+            ? unsafe (UnsafeRawPointer(a + tileRows * paddedDepth) + index * share, share) : nil
+          unsafe kernels.multiply(
+            a, rows: rowCount, paddedDepth: paddedDepth, columns: columns, panel: panel,
+            decodes: decodes && isFirst, k0: k0, depth: depth,
+            promotion: promotion(
+              rowTile: rowTile, block: block, blocks: blocks, k0: k0, rows: rowPartScales,
+              columns: columnPartScales),
+            sums: sums, accumulate: k0 > 0, next: next)
+          if isLast {
+            unsafe kernels.store(
+              sums, stride: tileColumns, rows: rowCount,
+              columns: min(blocks * 16, right.outputs - block * 16), output: output, row: row,
+              column: block * 16)
+          }
+        }
+      }
+    }
+  }
+
+  // MARK: A few rows
+
+  private func multiplyFewRows(_ source: bs_rows_t, _ output: bs_output_t) {
+    let paddedDepth = right.paddedDepth
+    let decoded = AlignedBuffer(byteCount: left.rows * paddedDepth * 4)
+    decoded.clear()
+    let x = unsafe UncheckedPointer(unsafe decoded.pointer(to: Float.self))
+    unsafe kernels.decodeRows(source, rows: left.rows, into: x.value, stride: paddedDepth)
+    // Enough work for a task to be worth handing out, and enough tasks for all threads.
+    let taskBlocks = max(1, min(8, right.blockCount / (4 * threads)))
+    let taskCount = (right.blockCount + taskBlocks - 1) / taskBlocks
+    let output = unsafe UncheckedValue(unsafe output)
+    unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in
+      unsafe columnPartScales.withUnsafeBufferPointer { columnPartScales in
+        let rowPartScales = unsafe UncheckedValue(unsafe rowPartScales)
+        let columnPartScales = unsafe UncheckedValue(unsafe columnPartScales)
+        parallelFor(
+          taskCount, threads: threads, scratch: { AlignedBuffer(byteCount: left.rows * 64) }
+        ) { task, scratch in
+          let sums = unsafe scratch.pointer(to: Float.self)
+          for block in task * taskBlocks..<min((task + 1) * taskBlocks, right.blockCount) {
+            unsafe kernels.multiplyRows(
+              x.value, stride: paddedDepth, rows: left.rows,
+              columns: right.columns(ofBlock: block), depth: paddedDepth,
+              promotion: promotion(
+                rowTile: 0, block: block, blocks: 1, k0: 0, rows: rowPartScales.value,
+                columns: columnPartScales.value),
+              sums: sums)
+            unsafe kernels.store(
+              sums, stride: 16, rows: left.rows, columns: min(16, right.outputs - block * 16),
+              output: output.value, row: 0, column: block * 16)
+          }
+        }
+      }
+    }
+    extendLifetime(decoded)
+  }
+}

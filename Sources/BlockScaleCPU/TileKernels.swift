@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import _BlockScaleShims
+
+/// The kernels of one tier that a product is made of: it packs rows, decodes columns, multiplies
+/// tiles of sums and stores them.
+///
+/// Pointers reach as far as their extents say, padded to whole tiles.
+protocol TileKernels: Sendable {
+  /// What rows and decoded columns consist of.
+  associatedtype Element: BitwiseCopyable
+
+  /// The rows and outputs of one tile of sums.
+  var tileRows: Int { get }
+  var tileColumns: Int { get }
+  /// The columns that a thread keeps decoded at once, and the most k of them.
+  var blockColumns: Int { get }
+  var blockDepth: Int { get }
+  /// The most rows for which a product with columns as they are stored is faster.
+  var fewRows: Int { get }
+
+  /// Surround what a thread does with tiles.
+  func begin()
+  func end()
+
+  /// Packs up to `tileRows` rows; `a` has room for `tileRows × paddedDepth`.
+  func packRows(
+    _ source: bs_rows_t, row: Int, rows: Int, paddedDepth: Int,
+    into a: UnsafeMutablePointer<Element>)
+
+  /// Multiplies packed rows from `k0` with the columns of one tile.
+  ///
+  /// - Parameters:
+  ///   - panel: The tile's columns, decoded; they are decoded into it first if `decodes`.
+  ///   - next: Memory that this thread will read next.
+  func multiply(
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
+    panel: UnsafeMutablePointer<Element>?, decodes: Bool, k0: Int, depth: Int,
+    promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
+    next: (address: UnsafeRawPointer, bytes: Int)?)
+
+  /// Rows as FP32 for `multiplyRows`.
+  func decodeRows(_ source: bs_rows_t, rows: Int, into x: UnsafeMutablePointer<Float>, stride: Int)
+
+  /// A few rows with sixteen outputs as they are stored.
+  func multiplyRows(
+    _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: bs_columns_t, depth: Int,
+    promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>)
+
+  /// Writes a tile of sums.
+  func store(
+    _ sums: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int, output: bs_output_t,
+    row: Int, column: Int)
+}

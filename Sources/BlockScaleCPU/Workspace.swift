@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+import Synchronization
+import _BlockScaleShims
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// Memory that one thread works in at a time and that is used again for the next panel.
+// Sendable in spite of its pointers: `WorkspacePool` hands it to one thread at a time.
+@safe final class Workspace: @unchecked Sendable {
+  /// A scale and its factor, for a magnitude of a 16-bit format.
+  struct KnownChoice {
+    /// The complement of the scale's code; zero where nothing is known yet.
+    var scale: UInt32
+    var factor: bs_factor_t
+  }
+
+  /// Largest magnitudes of blocks.
+  private(set) var maxima: UnsafeMutablePointer<UInt32>
+  private(set) var factors: UnsafeMutablePointer<bs_factor_t>
+  private(set) var scales: UnsafeMutablePointer<Float>
+  private var blocks = 0
+  /// Largest magnitudes of columns.
+  private(set) var columns: UnsafeMutableRawPointer
+  private var columnBytes = 0
+  /// What a step makes and the next one uses up.
+  private(set) var scratch: UnsafeMutableRawPointer
+  private var scratchBytes = 0
+
+  /// The complements of scales by magnitude, for the E2M1 kernel.
+  let e2m1Scales: UnsafeMutablePointer<UInt32>
+  let e2m1Entries: UnsafeMutablePointer<bs_e2m1_entry_t>
+  /// Choices by magnitude.
+  let known: UnsafeMutablePointer<KnownChoice>
+
+  /// The magnitudes of a 16-bit format.
+  private static let magnitudes = 1 << 15
+
+  init() {
+    unsafe maxima = .allocate(capacity: 0)
+    unsafe factors = .allocate(capacity: 0)
+    unsafe scales = .allocate(capacity: 0)
+    unsafe columns = .allocate(byteCount: 0, alignment: 64)
+    unsafe scratch = .allocate(byteCount: 0, alignment: 64)
+    // Large zeroed memory takes no pages until they are touched, and the maxima of a tensor's blocks
+    // lie close together.
+    unsafe e2m1Scales = zeroed(Self.magnitudes)
+    unsafe e2m1Entries = zeroed(Self.magnitudes)
+    unsafe known = zeroed(Self.magnitudes)
+  }
+
+  deinit {
+    // Nothing else holds these pointers.
+    unsafe maxima.deallocate()
+    unsafe factors.deallocate()
+    unsafe scales.deallocate()
+    unsafe columns.deallocate()
+    unsafe scratch.deallocate()
+    unsafe free(e2m1Scales)
+    unsafe free(e2m1Entries)
+    unsafe free(known)
+  }
+
+  /// Makes room for a number of blocks.
+  func reserve(blocks count: Int) {
+    guard count > blocks else { return }
+    // The old memory is not used any more.
+    unsafe maxima.deallocate()
+    unsafe factors.deallocate()
+    unsafe scales.deallocate()
+    unsafe maxima = .allocate(capacity: count)
+    unsafe factors = .allocate(capacity: count)
+    unsafe scales = .allocate(capacity: count)
+    blocks = count
+  }
+
+  /// Makes room for a number of bytes.
+  func reserve(scratch byteCount: Int) {
+    guard byteCount > scratchBytes else { return }
+    // The old memory is not used any more.
+    unsafe scratch.deallocate()
+    unsafe scratch = .allocate(byteCount: byteCount, alignment: 64)
+    scratchBytes = byteCount
+  }
+
+  /// Makes room for the maxima of columns, and zeroes it.
+  func clearColumns(byteCount: Int) {
+    if byteCount > columnBytes {
+      // The old memory is not used any more.
+      unsafe columns.deallocate()
+      unsafe columns = .allocate(byteCount: byteCount, alignment: 64)
+      columnBytes = byteCount
+    }
+    unsafe memset(columns, 0, byteCount)
+  }
+}
+
+/// Zeroed memory for plain values; `free` returns it.
+private func zeroed<Value: BitwiseCopyable>(_ count: Int) -> UnsafeMutablePointer<Value> {
+  guard let memory = unsafe calloc(count, MemoryLayout<Value>.stride) else {
+    preconditionFailure("There is no memory for tables")
+  }
+  // All bits zero are a value of these types.
+  return unsafe memory.bindMemory(to: Value.self, capacity: count)
+}
+
+/// Workspaces of one operation; there are as many as threads have worked at the same time.
+final class WorkspacePool: Sendable {
+  private let idle = Mutex<[Workspace]>([])
+
+  func with<Result>(_ body: (Workspace) throws -> Result) rethrows -> Result {
+    let workspace = idle.withLock { $0.popLast() } ?? Workspace()
+    defer { idle.withLock { $0.append(workspace) } }
+    return try body(workspace)
+  }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Codes and scales to values: `(code × scale) × tensor scale` in FP32, then one rounding.
+
+/// Sixteen 8-bit codes as FP32.
+///
+/// Both formats are read as FP16. E5M2 is its upper byte; E4M3, moved below the sign, is the value
+/// times 2^-8, but for its NaN.
+BS_INLINE f32x16 float8_as_float(int element, u8x16 codes) {
+  u16x16 words = __builtin_convertvector(codes, u16x16);
+  if (element == BS_E5M2) return __builtin_convertvector((f16x16)(words << 8), f32x16);
+  const u16x16 magnitudes = words & 0x7F;
+  const u16x16 nan = (u16x16)(magnitudes == 0x7F) & 0x7E00;
+  const u16x16 halves = magnitudes << 7 | (words & 0x80) << 8 | nan;
+  return __builtin_convertvector((f16x16)halves, f32x16) * 0x1p8f;
+}
+
+BS_INLINE void store_values(int format, uint8_t *address, f32x16 values, size_t count) {
+  uint8_t bytes[64];
+  uint8_t *to = count >= 16 ? address : bytes;
+  if (format == BS_FLOAT32) {
+    STORE(to, values);
+  } else if (format == BS_FLOAT16) {
+    STORE(to, __builtin_convertvector(values, f16x16));
+  } else {
+    STORE(to, __builtin_convertvector(rounded_to_upper_half(values) >> 16, u16x16));
+  }
+  if (count < 16) __builtin_memcpy(address, bytes, count * width_of(format));
+}
+
+BS_INLINE void decode_float8(
+  int element, int format, int tensor_mode, const bs_rule_t *rule, const uint8_t *codes,
+  size_t count, size_t block, const float *scales, uint8_t *values
+) {
+  for (size_t first = 0; first < count; first += block) {
+    const size_t length = count - first < block ? count - first : block;
+    const f32x16 scale = splat(*scales++);
+    for (size_t index = 0; index < length; index += 16) {
+      const size_t left = length - index < 16 ? length - index : 16;
+      u8x16 bytes = {0};
+      if (left == 16) {
+        bytes = LOAD(u8x16, codes + first + index);
+      } else {
+        __builtin_memcpy(&bytes, codes + first + index, left);
+      }
+      f32x16 decoded = float8_as_float(element, bytes) * scale;
+      if (tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
+      if (tensor_mode == BS_TENSOR_DIVISOR) decoded = decoded / rule->tensor_scale;
+      store_values(format, values + width_of(format) * (first + index), decoded, left);
+    }
+  }
+}
+
+static void BS_NAME(bs_decode_float8)(
+  const bs_rule_t *rule, const uint8_t *codes, size_t count, size_t block, const float *scales,
+  void *values
+) {
+#define CASE(format, element)                                                                     \
+  case format * 4 + element:                                                                      \
+    if (rule->tensor_mode == BS_NO_TENSOR_SCALE) {                                                \
+      decode_float8(                                                                              \
+        element, format, BS_NO_TENSOR_SCALE, rule, codes, count, block, scales, values);          \
+    } else {                                                                                      \
+      decode_float8(                                                                              \
+        element, format, rule->tensor_mode, rule, codes, count, block, scales, values);           \
+    }                                                                                             \
+    break;
+  switch (rule->source * 4 + rule->element) {
+    CASE(BS_FLOAT32, BS_E4M3)
+    CASE(BS_FLOAT32, BS_E5M2)
+    CASE(BS_BFLOAT16, BS_E4M3)
+    CASE(BS_BFLOAT16, BS_E5M2)
+    CASE(BS_FLOAT16, BS_E4M3)
+    CASE(BS_FLOAT16, BS_E5M2)
+  }
+#undef CASE
+}
+
+/// Sixteen values of two or four bytes each, from sixteen codes in eight bytes.
+BS_INLINE void decode_sixteen(int width, const uint8_t *codes, const uint8_t *planes, uint8_t *to) {
+  const u8x8 pairs = LOAD(u8x8, codes);
+  const u8x8 even = pairs & 0x0F, odd = pairs >> 4;
+  const u8x16 indices =
+    __builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+#define LOW_HALF(a, b)                                                                            \
+  __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH_HALF(a, b)                                                                           \
+  __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+  const u8x16 first = lookup16(LOAD(u8x16, planes), indices);
+  const u8x16 second = lookup16(LOAD(u8x16, planes + 16), indices);
+  const u8x16 low = LOW_HALF(first, second), high = HIGH_HALF(first, second);
+  if (width == 2) {
+    STORE(to, low);
+    STORE(to + 16, high);
+    return;
+  }
+  const u8x16 third = lookup16(LOAD(u8x16, planes + 32), indices);
+  const u8x16 fourth = lookup16(LOAD(u8x16, planes + 48), indices);
+  const u8x16 upper_low = LOW_HALF(third, fourth), upper_high = HIGH_HALF(third, fourth);
+#undef LOW_HALF
+#undef HIGH_HALF
+  typedef uint16_t u16x8 __attribute__((vector_size(16)));
+#define LOW_HALF(a, b)                                                                            \
+  __builtin_shufflevector((u16x8)(a), (u16x8)(b), 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_HALF(a, b)                                                                           \
+  __builtin_shufflevector((u16x8)(a), (u16x8)(b), 4, 12, 5, 13, 6, 14, 7, 15)
+  STORE(to, LOW_HALF(low, upper_low));
+  STORE(to + 16, HIGH_HALF(low, upper_low));
+  STORE(to + 32, LOW_HALF(high, upper_high));
+  STORE(to + 48, HIGH_HALF(high, upper_high));
+#undef LOW_HALF
+#undef HIGH_HALF
+}
+
+BS_INLINE void decode_e2m1(
+  int width, const uint8_t *codes, size_t count, size_t block, const uint8_t *scales,
+  const uint8_t *planes, uint8_t *values
+) {
+  for (size_t first = 0; first < count; first += block) {
+    const size_t length = count - first < block ? count - first : block;
+    const uint8_t *table = planes + (size_t)*scales++ * (16 * (size_t)width);
+    for (size_t index = 0; index < length; index += 16) {
+      const size_t left = length - index;
+      const uint8_t *from = codes + (first + index) / 2;
+      uint8_t *to = values + (size_t)width * (first + index);
+      if (left >= 16) {
+        decode_sixteen(width, from, table, to);
+      } else {
+        uint8_t some_codes[8] = {0}, some_values[64];
+        __builtin_memcpy(some_codes, from, (left + 1) / 2);
+        decode_sixteen(width, some_codes, table, some_values);
+        __builtin_memcpy(to, some_values, (size_t)width * left);
+      }
+    }
+  }
+}
+
+static void BS_NAME(bs_decode_e2m1)(
+  size_t width, const uint8_t *codes, size_t count, size_t block, const uint8_t *scales,
+  const uint8_t *planes, void *values
+) {
+  if (width == 2) {
+    if (block == 16) {
+      decode_e2m1(2, codes, count, 16, scales, planes, values);
+    } else {
+      decode_e2m1(2, codes, count, block, scales, planes, values);
+    }
+  } else {
+    decode_e2m1(4, codes, count, block, scales, planes, values);
+  }
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Values and factors to codes.
+
+/// What differs between the two 8-bit formats: the significand bits of a float that are dropped, the
+/// exponent field of the smallest normal value, and the largest value.
+enum { E4M3_DROPPED = 20, E4M3_LEAST_FIELD = 127 - 6 };
+enum { E5M2_DROPPED = 21, E5M2_LEAST_FIELD = 127 - 14 };
+enum { E4M3_GREATEST = 0x43E00000, E5M2_GREATEST = 0x47600000 };
+
+/// Codes without sign; of NaN, those of the largest value.
+BS_INLINE i32x16 float8_magnitudes(int element, f32x16 scaled) {
+  const int dropped = element == BS_E4M3 ? E4M3_DROPPED : E5M2_DROPPED;
+  const int least = element == BS_E4M3 ? E4M3_LEAST_FIELD : E5M2_LEAST_FIELD;
+  const i32x16 greatest = splat_int(element == BS_E4M3 ? E4M3_GREATEST : E5M2_GREATEST);
+  const i32x16 bits =
+    __builtin_elementwise_min((i32x16)scaled & 0x7FFFFFFF, greatest);
+  // A power of two whose last place is worth the last place of a code of this exponent: adding it
+  // rounds half to even. Below the smallest normal value all codes are of the same exponent.
+  const i32x16 exponent =
+    __builtin_elementwise_max(bits & 0x7F800000, splat_int(least << 23));
+  const i32x16 aligner = exponent + (dropped << 23);
+  const i32x16 sum = (i32x16)((f32x16)bits + (f32x16)aligner);
+  // The significand, 8 to 16 or 4 to 8 for normal values, carries into the exponent by itself.
+  return sum - aligner + (exponent >> dropped) - ((int32_t)((uint32_t)least << 23) >> dropped);
+}
+
+BS_INLINE i32x16 float8_nan(f32x16 scaled, i32x16 magnitudes) {
+  return select16(scaled != scaled, splat_int(0x7F), magnitudes);
+}
+
+/// What magnitudes of codes stand for, as bits.
+BS_INLINE i32x16 float8_values(int element, i32x16 magnitudes) {
+  const int dropped = element == BS_E4M3 ? E4M3_DROPPED : E5M2_DROPPED;
+  const int least = element == BS_E4M3 ? E4M3_LEAST_FIELD : E5M2_LEAST_FIELD;
+  const float unit = element == BS_E4M3 ? 0x1p-9f : 0x1p-16f;
+  // A code of an exponent field of zero is a multiple of the smallest subnormal.
+  const i32x16 is_subnormal = magnitudes < (1 << (23 - dropped));
+  const i32x16 normal = (magnitudes << dropped) + ((least - 1) << 23);
+  const f32x16 subnormal = __builtin_convertvector(magnitudes, f32x16) * unit;
+  return select16(is_subnormal, (i32x16)subnormal, normal);
+}
+
+/// Gives codes the signs of their values.
+BS_INLINE i32x16 with_signs(int zero_sign, i32x16 magnitudes, f32x16 values, int32_t sign_bit) {
+  i32x16 signs = (i32x16)values >> 31 & sign_bit;
+  const i32x16 is_zero = values == 0;
+  if (zero_sign == BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO) signs &= ~is_zero;
+  if (zero_sign == BS_ZERO_SIGN_POSITIVE) signs &= ~(magnitudes == 0);
+  if (zero_sign == BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT) signs |= is_zero & sign_bit;
+  return magnitudes | signs;
+}
+
+/// How a factor is applied; see `bs_factor_t`.
+enum { MULTIPLY, DIVIDE, REFINE };
+
+BS_INLINE int mode_of(bs_factor_t factor) {
+  return factor.divisor == 0 ? MULTIPLY : factor.multiplier == 0 ? DIVIDE : REFINE;
+}
+
+BS_INLINE f32x16 scaled_by(int mode, f32x16 values, f32x16 multiplier, f32x16 divisor) {
+  if (mode == MULTIPLY) return values * multiplier;
+  if (mode == DIVIDE) return values / divisor;
+  // Markstein's division. The first quotient is within two units of the last place, the second within
+  // one, and then a last correction by the exact remainder rounds correctly, if the reciprocal does.
+  const f32x16 first = values * multiplier;
+  const f32x16 remainder = __builtin_elementwise_fma(-first, divisor, values);
+  const f32x16 second = __builtin_elementwise_fma(remainder, multiplier, first);
+  const f32x16 last = __builtin_elementwise_fma(-second, divisor, values);
+  return __builtin_elementwise_fma(last, multiplier, second);
+}
+
+typedef struct {
+  i32x16 codes;
+  i32x16 values;
+  i32x16 clipped;
+} encoded_t;
+
+/// Sixteen codes; what they stand for is computed where it is used.
+BS_INLINE encoded_t encode16(
+  int element, int zero_sign, const bs_rule_t *rule, f32x16 scaled, f32x16 values
+) {
+  encoded_t result;
+  const f32x16 magnitude = (f32x16)((i32x16)scaled & 0x7FFFFFFF);
+  i32x16 unsigned_values;
+  if (element == BS_E2M1) {
+    // The steps between values are 0.5 four times, then 1, 1 and 2.
+    const float *t = rule->thresholds;
+    const i32x16 small =
+      (magnitude > t[0]) + (magnitude > t[1]) + (magnitude > t[2]) + (magnitude > t[3]);
+    const i32x16 medium = (magnitude > t[4]) + (magnitude > t[5]);
+    const i32x16 large = magnitude > t[6];
+    result.codes = with_signs(zero_sign, -(small + medium + large), values, 0x8);
+    const i32x16 halves = -(small + medium + medium + (large << 2));
+    unsigned_values = (i32x16)(__builtin_convertvector(halves, f32x16) * 0.5f);
+    result.clipped = magnitude > 6.0f;
+  } else {
+    const i32x16 magnitudes = float8_magnitudes(element, scaled);
+    result.codes = with_signs(zero_sign, float8_nan(scaled, magnitudes), values, 0x80);
+    unsigned_values = float8_values(element, magnitudes);
+    result.clipped = magnitude > (element == BS_E4M3 ? 448.0f : 57344.0f);
+  }
+  result.values = unsigned_values | ((i32x16)values & INT32_MIN);
+  return result;
+}
+
+/// Writes the first `count` of sixteen codes, the first of them at the beginning of a byte.
+BS_INLINE void store_codes(int element, uint8_t *address, i32x16 codes, size_t count) {
+  u8x16 bytes;
+  if (element == BS_E2M1) {
+    if (count < 16) {
+      const i32x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+      codes &= lanes < (int32_t)count;
+    }
+    // Odd lanes move beside even ones.
+    const u32x16 pairs =
+      (u32x16)codes | (u32x16)__builtin_shufflevector(
+                        codes, codes, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15) << 4;
+    const u8x16 all = __builtin_convertvector(pairs, u8x16);
+    const u8x8 even = __builtin_shufflevector(all, all, 0, 2, 4, 6, 8, 10, 12, 14);
+    if (count >= 16) {
+      STORE(address, even);
+    } else {
+      __builtin_memcpy(address, &even, (count + 1) / 2);
+    }
+    return;
+  }
+  bytes = low_bytes(codes);
+  if (count >= 16) {
+    STORE(address, bytes);
+  } else {
+    __builtin_memcpy(address, &bytes, count);
+  }
+}
+
+BS_INLINE size_t code_bytes(int element, size_t count) {
+  return element == BS_E2M1 ? count / 2 : count;
+}
+
+/// One block. All arguments but the last six are constants where this is used on a quick path.
+BS_INLINE void encode_block(
+  int source, int element, int zero_sign, int intermediate, int mode, const bs_rule_t *rule,
+  const uint8_t *values, size_t count, bs_factor_t factor, uint8_t *codes
+) {
+  const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
+  const size_t width = width_of(source);
+  size_t index = 0;
+  if (element != BS_E2M1) {
+    for (; index + 64 <= count; index += 64) {
+      i32x16 parts[4];
+      for (int part = 0; part < 4; part++) {
+        const f32x16 x = load_values(source, values + width * (index + 16 * part));
+        const f32x16 scaled =
+          rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
+        parts[part] = encode16(element, zero_sign, rule, scaled, x).codes;
+      }
+      store64(codes + index, parts[0], parts[1], parts[2], parts[3]);
+    }
+  }
+  for (; index < count; index += 16) {
+    const f32x16 x = load_some(source, values + width * index, count - index);
+    const f32x16 scaled = rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
+    store_codes(
+      element, codes + code_bytes(element, index),
+      encode16(element, zero_sign, rule, scaled, x).codes, count - index);
+  }
+}
+
+BS_INLINE void encode_run(
+  int source, int element, int zero_sign, int intermediate, const bs_rule_t *rule,
+  const uint8_t *values, size_t count, size_t block, const bs_factor_t *factors, uint8_t *codes
+) {
+  for (size_t first = 0; first < count; first += block) {
+    const size_t length = count - first < block ? count - first : block;
+    const uint8_t *from = values + width_of(source) * first;
+    uint8_t *to = codes + code_bytes(element, first);
+    const bs_factor_t factor = *factors++;
+    switch (mode_of(factor)) {
+    case MULTIPLY:
+      encode_block(
+        source, element, zero_sign, intermediate, MULTIPLY, rule, from, length, factor, to);
+      break;
+    case REFINE:
+      encode_block(
+        source, element, zero_sign, intermediate, REFINE, rule, from, length, factor, to);
+      break;
+    default:
+      encode_block(
+        source, element, zero_sign, intermediate, DIVIDE, rule, from, length, factor, to);
+    }
+  }
+}
+
+static void BS_NAME(bs_encode)(
+  const bs_rule_t *rule, const void *values, size_t count, size_t block,
+  const bs_factor_t *factors, uint8_t *codes
+) {
+#define CASE(source, element)                                                                     \
+  case source * 4 + element:                                                                      \
+    if (is_plain) {                                                                               \
+      encode_run(                                                                                 \
+        source, element, BS_ZERO_SIGN_KEPT, BS_FLOAT32, rule, values, count, block, factors,      \
+        codes);                                                                                   \
+    } else {                                                                                      \
+      encode_run(                                                                                 \
+        source, element, rule->zero_sign, rule->intermediate, rule, values, count, block,         \
+        factors, codes);                                                                          \
+    }                                                                                             \
+    break;
+  const int is_plain =
+    rule->zero_sign == BS_ZERO_SIGN_KEPT && rule->intermediate == BS_FLOAT32;
+  switch (rule->source * 4 + rule->element) {
+    CASE(BS_FLOAT32, BS_E4M3)
+    CASE(BS_FLOAT32, BS_E5M2)
+    CASE(BS_FLOAT32, BS_E2M1)
+    CASE(BS_BFLOAT16, BS_E4M3)
+    CASE(BS_BFLOAT16, BS_E5M2)
+    CASE(BS_BFLOAT16, BS_E2M1)
+    CASE(BS_FLOAT16, BS_E4M3)
+    CASE(BS_FLOAT16, BS_E5M2)
+    CASE(BS_FLOAT16, BS_E2M1)
+  }
+#undef CASE
+}
+
+BS_INLINE void measure_run(
+  int source, int element, const bs_rule_t *rule, const uint8_t *values, size_t count,
+  size_t block, const bs_factor_t *factors, const float *scales, uint8_t *codes,
+  bs_errors_t *errors
+) {
+  errors_t sums = load_errors(errors);
+  for (size_t first = 0; first < count; first += block) {
+    const size_t length = count - first < block ? count - first : block;
+    const bs_factor_t factor = *factors++;
+    const int mode = mode_of(factor);
+    const float scale = *scales++;
+    const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
+    for (size_t index = 0; index < length; index += 16) {
+      const size_t left = length - index < 16 ? length - index : 16;
+      const f32x16 x = load_some(source, values + width_of(source) * (first + index), left);
+      f32x16 scaled = mode == MULTIPLY ? scaled_by(MULTIPLY, x, multiplier, divisor)
+        : mode == REFINE               ? scaled_by(REFINE, x, multiplier, divisor)
+                                       : scaled_by(DIVIDE, x, multiplier, divisor);
+      scaled = rounded(rule->intermediate, scaled);
+      const encoded_t encoded = encode16(element, rule->zero_sign, rule, scaled, x);
+      store_codes(element, codes + code_bytes(element, first + index), encoded.codes, left);
+      f32x16 decoded = (f32x16)encoded.values * scale;
+      if (rule->tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
+      if (rule->tensor_mode == BS_TENSOR_DIVISOR) decoded = decoded / rule->tensor_scale;
+      add_errors(&sums, x, decoded, encoded.clipped, left);
+    }
+  }
+  store_errors(errors, &sums);
+}
+
+static void BS_NAME(bs_encode_measured)(
+  const bs_rule_t *rule, const void *values, size_t count, size_t block,
+  const bs_factor_t *factors, const float *scales, uint8_t *codes, bs_errors_t *errors
+) {
+  const int source = rule->source;
+  switch (rule->element) {
+  case BS_E4M3:
+    measure_run(
+      source, BS_E4M3, rule, values, count, block, factors, scales, codes, errors);
+    break;
+  case BS_E5M2:
+    measure_run(
+      source, BS_E5M2, rule, values, count, block, factors, scales, codes, errors);
+    break;
+  default:
+    measure_run(
+      source, BS_E2M1, rule, values, count, block, factors, scales, codes, errors);
+  }
+}
+
+BS_INLINE void encode_columns(
+  int source, int element, int mode, const bs_rule_t *rule, const uint8_t *values, size_t count,
+  const float *multipliers, const float *divisors, uint8_t *codes
+) {
+  const size_t width = width_of(source);
+  const int intermediate = rule->intermediate;
+  size_t index = 0;
+  for (; index + 64 <= count; index += 64) {
+    i32x16 parts[4];
+    for (int part = 0; part < 4; part++) {
+      const size_t place = index + 16 * part;
+      const f32x16 x = load_values(source, values + width * place);
+      const f32x16 multiplier = mode == DIVIDE ? splat(0) : LOAD(f32x16, multipliers + place);
+      const f32x16 divisor = mode == MULTIPLY ? splat(0) : LOAD(f32x16, divisors + place);
+      f32x16 scaled = scaled_by(mode, x, multiplier, divisor);
+      if (intermediate != BS_FLOAT32) scaled = rounded(intermediate, scaled);
+      parts[part] = encode16(element, BS_ZERO_SIGN_KEPT, rule, scaled, x).codes;
+    }
+    store64(codes + index, parts[0], parts[1], parts[2], parts[3]);
+  }
+  for (; index < count; index += 16) {
+    const size_t left = count - index < 16 ? count - index : 16;
+    const f32x16 x = load_some(source, values + width * index, left);
+    const f32x16 multiplier =
+      mode == DIVIDE ? splat(0) : load_some(BS_FLOAT32, multipliers + index, left);
+    const f32x16 divisor =
+      mode == MULTIPLY ? splat(0) : load_some(BS_FLOAT32, divisors + index, left);
+    const f32x16 scaled = rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
+    store_codes(
+      element, codes + index, encode16(element, BS_ZERO_SIGN_KEPT, rule, scaled, x).codes, left);
+  }
+}
+
+static void BS_NAME(bs_encode_columns)(
+  const bs_rule_t *rule, const void *values, size_t count, const float *multipliers,
+  const float *divisors, uint8_t *codes
+) {
+#define CASE(source, element)                                                                     \
+  case source * 4 + element:                                                                      \
+    if (!divisors) {                                                                              \
+      encode_columns(source, element, MULTIPLY, rule, values, count, multipliers, 0, codes);      \
+    } else if (!multipliers) {                                                                    \
+      encode_columns(source, element, DIVIDE, rule, values, count, 0, divisors, codes);           \
+    } else {                                                                                      \
+      encode_columns(                                                                             \
+        source, element, REFINE, rule, values, count, multipliers, divisors, codes);              \
+    }                                                                                             \
+    break;
+  switch (rule->source * 4 + rule->element) {
+    CASE(BS_FLOAT32, BS_E4M3)
+    CASE(BS_FLOAT32, BS_E5M2)
+    CASE(BS_BFLOAT16, BS_E4M3)
+    CASE(BS_BFLOAT16, BS_E5M2)
+    CASE(BS_FLOAT16, BS_E4M3)
+    CASE(BS_FLOAT16, BS_E5M2)
+  }
+#undef CASE
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Kernels of quantization and dequantization, one table of functions for each tier.
+//
+// All of them work on runs: some adjacent values of one row, in blocks of `block` values that begin
+// at the first one. `block` is a multiple of 16, or at least the length of the run; the last block
+// may be partial. Nothing is read or written beyond a run, and no pointer need be aligned.
+
+#ifndef BLOCKSCALE_SHIMS_KERNELS_H
+#define BLOCKSCALE_SHIMS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// The formats of values.
+enum { BS_FLOAT32 = 0, BS_BFLOAT16 = 1, BS_FLOAT16 = 2 };
+/// The formats of codes.
+enum { BS_E4M3 = 0, BS_E5M2 = 1, BS_E2M1 = 2 };
+/// The signs of codes whose magnitude is zero.
+enum {
+  BS_ZERO_SIGN_KEPT = 0,
+  BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO = 1,
+  BS_ZERO_SIGN_POSITIVE = 2,
+  BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT = 3,
+};
+/// How a tensor's own scale is applied.
+enum { BS_NO_TENSOR_SCALE = 0, BS_TENSOR_MULTIPLIER = 1, BS_TENSOR_DIVISOR = 2 };
+
+/// What all blocks of a tensor have in common.
+typedef struct {
+  /// The format of the values.
+  uint8_t source;
+  /// The format of the codes.
+  uint8_t element;
+  /// The sign of zero codes.
+  uint8_t zero_sign;
+  /// The format that a scaled value is rounded to before it is encoded.
+  uint8_t intermediate;
+  /// How `tensor_scale` is applied.
+  uint8_t tensor_mode;
+  float tensor_scale;
+  /// The magnitudes that a scaled value must exceed for each step of an E2M1 code.
+  float thresholds[7];
+} bs_rule_t;
+
+/// How the values of a block are brought into the range of the codes.
+///
+/// By multiplication where `divisor` is zero; by division where `multiplier` is zero. Where neither
+/// is, by a division that is refined from `multiplier`, the rounded reciprocal of `divisor`, and is
+/// exact as long as no quotient comes near the ends of FP32's range.
+typedef struct {
+  float multiplier;
+  float divisor;
+} bs_factor_t;
+
+/// What a block of E2M1 codes needs to know of its scale, for 16-bit values.
+typedef struct {
+  /// A code is the number of the first seven magnitudes that a value's bits exceed; beyond the eighth
+  /// it was clipped. Each stands twice in its word.
+  uint32_t thresholds[8];
+  /// What the magnitudes of codes stand for, all scales applied.
+  float values[8];
+} bs_e2m1_entry_t;
+
+/// Scales by the largest magnitude of a block, as far as they are known.
+typedef struct {
+  /// The complement of a scale's code for each magnitude; zero where it is not known.
+  const uint32_t *_Nonnull scales;
+  const bs_e2m1_entry_t *_Nonnull entries;
+} bs_e2m1_table_t;
+
+/// Error sums, lane by lane of sixteen.
+typedef struct {
+  double signal[16];
+  double error[16];
+  /// Bits of the largest absolute differences.
+  int32_t maximum[16];
+  /// Counts, negated.
+  int32_t saturated[16];
+  int32_t underflowed[16];
+  int32_t non_finite[16];
+  int64_t count;
+} bs_errors_t;
+
+/// The kernels of one tier.
+typedef struct {
+  /// The largest magnitude of a run of 16-bit or 32-bit values, as bits without sign.
+  uint32_t (*_Nonnull maximum)(size_t width, const void *_Nonnull values, size_t count);
+
+  /// The largest magnitude of every block of a run.
+  void (*_Nonnull block_maxima)(
+    size_t width, const void *_Nonnull values, size_t count, size_t block,
+    uint32_t *_Nonnull maxima);
+
+  /// Raises `maxima`, as wide as the values and at first zero, to the largest magnitude of every
+  /// column of some rows that lie `stride` bytes apart.
+  void (*_Nonnull column_maxima)(
+    size_t width, const void *_Nonnull values, size_t stride, size_t rows, size_t columns,
+    void *_Nonnull maxima);
+
+  /// Encodes a run whose codes begin on a byte.
+  void (*_Nonnull encode)(
+    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count, size_t block,
+    const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes);
+
+  /// Encodes a run and adds up its errors, for which the values of the scales are needed.
+  void (*_Nonnull encode_measured)(
+    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count, size_t block,
+    const bs_factor_t *_Nonnull factors, const float *_Nonnull scales, uint8_t *_Nonnull codes,
+    bs_errors_t *_Nonnull errors);
+
+  /// Encodes a run of 8-bit codes in which every column has a factor of its own. All columns multiply
+  /// if there are no divisors, divide if there are no multipliers, and refine if there are both.
+  void (*_Nonnull encode_columns)(
+    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count,
+    const float *_Nullable multipliers, const float *_Nullable divisors, uint8_t *_Nonnull codes);
+
+  /// Finds maxima, scales and E2M1 codes of a run of 16-bit values; scales take one byte each.
+  ///
+  /// Stops before a block whose scale is not known. Returns the number of finished blocks.
+  size_t (*_Nonnull quantize_e2m1)(
+    const bs_rule_t *_Nonnull rule, const uint16_t *_Nonnull values, size_t count, size_t block,
+    const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
+    bs_errors_t *_Nullable errors);
+
+  /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
+  void (*_Nonnull transpose_bytes)(
+    const uint8_t *_Nonnull bytes, size_t stride, size_t rows, size_t columns,
+    uint8_t *_Nonnull result, size_t result_stride);
+
+  /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
+  /// have no payload.
+  void (*_Nonnull decode_float8)(
+    const bs_rule_t *_Nonnull rule, const uint8_t *_Nonnull codes, size_t count, size_t block,
+    const float *_Nonnull scales, void *_Nonnull values);
+
+  /// Decodes a run of E2M1 codes to values of `width` bytes.
+  ///
+  /// `planes` holds `width` times 16 bytes for each code of a scale: the lowest bytes of the sixteen
+  /// values that codes stand for, then the next ones.
+  void (*_Nonnull decode_e2m1)(
+    size_t width, const uint8_t *_Nonnull codes, size_t count, size_t block,
+    const uint8_t *_Nonnull scales, const uint8_t *_Nonnull planes, void *_Nonnull values);
+} bs_kernels_t;
+
+/// The kernels of each tier; null where the architecture has no such tier. Whether they may be called
+/// is for `bs_cpu_features` to say.
+const bs_kernels_t *_Nullable bs_kernels_avx512(void);
+const bs_kernels_t *_Nullable bs_kernels_avx2(void);
+const bs_kernels_t *_Nullable bs_kernels_neon(void);
+
+#endif

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// All kernels, for the tier whose file includes this.
+
+#include "vectors.inc.h"
+
+#include "errors.inc.h"
+#include "maxima.inc.h"
+#include "encode.inc.h"
+#include "quantize_e2m1.inc.h"
+#include "decode.inc.h"
+#include "transpose.inc.h"
+
+static const bs_kernels_t BS_NAME(table) = {
+  .maximum = BS_NAME(bs_maximum),
+  .block_maxima = BS_NAME(bs_block_maxima),
+  .column_maxima = BS_NAME(bs_column_maxima),
+  .encode = BS_NAME(bs_encode),
+  .encode_measured = BS_NAME(bs_encode_measured),
+  .encode_columns = BS_NAME(bs_encode_columns),
+  .quantize_e2m1 = BS_NAME(bs_quantize_e2m1),
+  .transpose_bytes = BS_NAME(bs_transpose_bytes),
+  .decode_float8 = BS_NAME(bs_decode_float8),
+  .decode_e2m1 = BS_NAME(bs_decode_e2m1),
+};

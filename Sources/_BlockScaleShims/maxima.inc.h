@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The largest magnitudes of runs, blocks and columns. Bits without sign order like magnitudes, with
+// infinity and NaN above all finite values, so integers are compared.
+
+BS_INLINE uint32_t maximum16(const uint8_t *values, size_t count) {
+  u16x32 most = {0}, more = {0};
+  size_t index = 0;
+  for (; index + 64 <= count; index += 64) {
+    most = __builtin_elementwise_max(most, LOAD(u16x32, values + 2 * index) & 0x7FFF);
+    more = __builtin_elementwise_max(more, LOAD(u16x32, values + 2 * index + 64) & 0x7FFF);
+  }
+  most = __builtin_elementwise_max(most, more);
+  for (; index + 32 <= count; index += 32) {
+    most = __builtin_elementwise_max(most, LOAD(u16x32, values + 2 * index) & 0x7FFF);
+  }
+  if (index < count) {
+    u16x32 rest = {0};
+    __builtin_memcpy(&rest, values + 2 * index, 2 * (count - index));
+    most = __builtin_elementwise_max(most, rest & 0x7FFF);
+  }
+  return __builtin_reduce_max(most);
+}
+
+BS_INLINE uint32_t maximum_of_sixteen(const uint8_t *values) {
+  return __builtin_reduce_max(LOAD(u16x16, values) & 0x7FFF);
+}
+
+BS_INLINE uint32_t maximum32(const uint8_t *values, size_t count) {
+  u32x16 most = {0}, more = {0};
+  size_t index = 0;
+  for (; index + 32 <= count; index += 32) {
+    most = __builtin_elementwise_max(most, LOAD(u32x16, values + 4 * index) & 0x7FFFFFFF);
+    more = __builtin_elementwise_max(more, LOAD(u32x16, values + 4 * index + 64) & 0x7FFFFFFF);
+  }
+  most = __builtin_elementwise_max(most, more);
+  for (; index < count; index += 16) {
+    u32x16 rest = {0};
+    const size_t left = count - index;
+    if (left >= 16) {
+      rest = LOAD(u32x16, values + 4 * index);
+    } else {
+      __builtin_memcpy(&rest, values + 4 * index, 4 * left);
+    }
+    most = __builtin_elementwise_max(most, rest & 0x7FFFFFFF);
+  }
+  return __builtin_reduce_max(most);
+}
+
+static uint32_t BS_NAME(bs_maximum)(size_t width, const void *values, size_t count) {
+  return width == 2 ? maximum16(values, count) : maximum32(values, count);
+}
+
+static void BS_NAME(bs_block_maxima)(
+  size_t width, const void *values, size_t count, size_t block, uint32_t *maxima
+) {
+  const uint8_t *bytes = values;
+  size_t index = 0;
+  if (width == 2 && block == 16) {
+    for (; index + 16 <= count; index += 16) *maxima++ = maximum_of_sixteen(bytes + 2 * index);
+  } else if (width == 2 && block == 128) {
+    for (; index + 128 <= count; index += 128) *maxima++ = maximum16(bytes + 2 * index, 128);
+  } else if (width == 4 && block == 16) {
+    for (; index + 16 <= count; index += 16) *maxima++ = maximum32(bytes + 4 * index, 16);
+  }
+  for (; index < count; index += block) {
+    const size_t length = count - index < block ? count - index : block;
+    *maxima++ = BS_NAME(bs_maximum)(width, bytes + width * index, length);
+  }
+}
+
+static void BS_NAME(bs_column_maxima)(
+  size_t width, const void *values, size_t stride, size_t rows, size_t columns, void *maxima
+) {
+  const uint8_t *bytes = values;
+  uint8_t *most = maxima;
+  const size_t size = width * columns;
+  const u16x32 mask16 = (u16x32){0} + 0x7FFF;
+  const u32x16 mask32 = (u32x16){0} + 0x7FFFFFFF;
+  size_t row = 0;
+  // Two rows at a time, so that the maxima are read and written half as often.
+  for (; row < rows; row += 2) {
+    const uint8_t *first = bytes + row * stride;
+    const uint8_t *second = row + 1 < rows ? first + stride : first;
+    size_t offset = 0;
+    if (width == 2) {
+      for (; offset + 64 <= size; offset += 64) {
+        const u16x32 larger = __builtin_elementwise_max(
+          LOAD(u16x32, first + offset) & mask16, LOAD(u16x32, second + offset) & mask16);
+        STORE(most + offset, __builtin_elementwise_max(LOAD(u16x32, most + offset), larger));
+      }
+      for (; offset < size; offset += 2) {
+        uint16_t a = LOAD(uint16_t, first + offset) & 0x7FFF;
+        uint16_t b = LOAD(uint16_t, second + offset) & 0x7FFF;
+        uint16_t c = LOAD(uint16_t, most + offset);
+        if (b > a) a = b;
+        if (c > a) a = c;
+        STORE(most + offset, a);
+      }
+    } else {
+      for (; offset + 64 <= size; offset += 64) {
+        const u32x16 larger = __builtin_elementwise_max(
+          LOAD(u32x16, first + offset) & mask32, LOAD(u32x16, second + offset) & mask32);
+        STORE(most + offset, __builtin_elementwise_max(LOAD(u32x16, most + offset), larger));
+      }
+      for (; offset < size; offset += 4) {
+        uint32_t a = LOAD(uint32_t, first + offset) & 0x7FFFFFFF;
+        uint32_t b = LOAD(uint32_t, second + offset) & 0x7FFFFFFF;
+        uint32_t c = LOAD(uint32_t, most + offset);
+        if (b > a) a = b;
+        if (c > a) a = c;
+        STORE(most + offset, a);
+      }
+    }
+  }
+}

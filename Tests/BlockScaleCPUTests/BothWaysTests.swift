@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+import BlockScaleCPU
+import Minifloat
+import Testing
+import _BlockScaleTestSupport
+
+/// A matrix and its transpose from one read, against the reference's two.
+@Suite struct BothWaysTests {
+  static let shapes = [(1, 1), (3, 17), (130, 257), (129, 1), (1, 600)]
+
+  @Test(arguments: shapes)
+  func equalsReference(_ rows: Int, _ columns: Int) throws {
+    for recipe in [
+      Recipe.deepseek, .deepseekUE8M0, .torchao, .transformerEngine, .coat, .modelopt,
+      .compressedTensors, .comfy, .rceil,
+    ] {
+      for values in TestValues.allCases {
+        try check(recipe, values, rows, columns, as: BFloat16.self) { BFloat16($0) }
+        guard values == .special || values == .tiny else { continue }
+        try check(recipe, values, rows, columns, as: Float.self) { $0 }
+        try check(recipe, values, rows, columns, as: Float16.self) { Float16($0) }
+      }
+    }
+  }
+
+  private func check<Source: SourceValue>(
+    _ recipe: Recipe, _ kind: TestValues, _ rows: Int, _ columns: Int, as source: Source.Type,
+    _ convert: (Float) -> Source
+  ) throws {
+    let values = kind.values(rows * columns, seed: 5, of: source, convert)
+    func check<E, S>(_ type: BlockScaledMatrix<E, S>.Type, _ blockings: [Blocking]) throws {
+      guard
+        recipe.rule(
+          element: E.elementFormat, scale: S.scaleFormat, source: Source.sourceFormat,
+          tensorMaximum: 1, perTensor: false) != nil
+      else { return }
+      for blocking in blockings {
+        let expected = try type.quantizedBothWays(
+          values, rows: rows, columns: columns, recipe: recipe, blocking: blocking)
+        for tier in kernelTiers {
+          let cpu = try CPUBackend(tier: tier, threads: 2)
+          let result = try cpu.quantizedBothWays(
+            values, rows: rows, columns: columns, as: type, recipe: recipe, blocking: blocking)
+          let name =
+            "\(tier) \(recipe) \(kind) \(type) \(Source.self) \(rows)x\(columns) \(blocking)"
+          #expect(differences(result.matrix.codes, expected.matrix.codes) == 0, "\(name)")
+          #expect(
+            differences(bytes(result.matrix.scales), bytes(expected.matrix.scales)) == 0,
+            "\(name) scales")
+          #expect(
+            differences(result.transposed.codes, expected.transposed.codes) == 0,
+            "\(name) transposed")
+          #expect(
+            differences(bytes(result.transposed.scales), bytes(expected.transposed.scales)) == 0,
+            "\(name) transposed scales")
+        }
+      }
+    }
+    let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]
+    try check(Float8Matrix.self, blockings + [Blocking(rows: 1, columns: 16)])
+    try check(BlockScaledMatrix<Float8E5M2, Float>.self, blockings)
+    try check(BlockScaledMatrix<Float8E4M3, BFloat16>.self, blockings)
+    try check(MXFP8Matrix.self, [Blocking(rows: 1, columns: 32), Blocking(rows: 32, columns: 32)])
+    if rows < 100 { try check(NVFP4Matrix.self, [Blocking(rows: 1, columns: 16)]) }
+  }
+
+  @Test func unequalShapesAreErrors() throws {
+    let values = [Float](repeating: 1, count: 6)
+    let blocking = Blocking(rows: 1, columns: 16)
+    var result = try CPUBackend().quantizedBothWays(
+      values, rows: 2, columns: 3, as: Float8Matrix.self, recipe: .deepseek, blocking: blocking)
+    result.transposed = result.matrix
+    #expect(throws: BlockScaleError.self) {
+      try CPUBackend().quantizeBothWays(values, into: &result, recipe: .deepseek)
+    }
+  }
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+import BlockScaleCPU
+import Minifloat
+import Testing
+import _BlockScaleTestSupport
+
+/// Products on every tier of this machine against the reference.
+@Suite struct ProductTests {
+  static let tiers = CPUTier.available
+
+  /// M, N, K, chosen so that every edge of a tile and a block is met.
+  static let shapes = [
+    (1, 1, 1), (1, 16, 32), (2, 17, 33), (3, 40, 130), (4, 96, 256), (5, 31, 129), (16, 33, 128),
+    (17, 48, 300), (33, 65, 257), (70, 130, 384),
+  ]
+
+  enum Form: String, CaseIterable {
+    case bfloat16, fp8Rows, fp8Blocks, fp8RowBlocks, fp8Tensor, fp8E5M2Rows, nvfp4, nvfp4Squares
+    case mxfp4, mxfp8
+
+    func operand(rows: Int, columns: Int, seed: UInt64) throws -> Operand {
+      let values = heavyTailed(rows * columns, seed: seed)
+      func fp8(_ blocking: Blocking) throws -> Operand {
+        try Operand(
+          Float8Matrix.quantized(
+            values, rows: rows, columns: columns, recipe: .deepseek, blocking: blocking
+          ).matrix)
+      }
+      switch self {
+      case .bfloat16:
+        return Operand(try Matrix(values.map { BFloat16($0) }, rows: rows, columns: columns))
+      case .fp8Rows: return try fp8(.row)
+      case .fp8Blocks: return try fp8(Blocking(rows: 128, columns: 128))
+      case .fp8RowBlocks: return try fp8(Blocking(rows: 1, columns: 128))
+      case .fp8Tensor: return try fp8(.tensor)
+      case .fp8E5M2Rows:
+        return try Operand(
+          BlockScaledMatrix<Float8E5M2, Float>.quantized(
+            values, rows: rows, columns: columns, recipe: .torchao,
+            blocking: Blocking(rows: 1, columns: 128)
+          ).matrix)
+      case .nvfp4:
+        return try Operand(
+          NVFP4Matrix.quantized(values, rows: rows, columns: columns, recipe: .modelopt).matrix)
+      case .nvfp4Squares:
+        return try Operand(
+          NVFP4Matrix.quantized(
+            values, rows: rows, columns: columns, recipe: .torchao,
+            blocking: Blocking(rows: 16, columns: 16)
+          ).matrix)
+      case .mxfp4:
+        return try Operand(
+          MXFP4Matrix.quantized(values, rows: rows, columns: columns, recipe: .ocp).matrix)
+      case .mxfp8:
+        return try Operand(
+          MXFP8Matrix.quantized(values, rows: rows, columns: columns, recipe: .rceil).matrix)
+      }
+    }
+  }
+
+  @Test(arguments: tiers, Form.allCases)
+  func equalsTheReference(_ tier: CPUTier, _ form: Form) throws {
+    let cpu = try CPUBackend(tier: tier, threads: 2)
+    for (index, (m, n, k)) in Self.shapes.enumerated() {
+      let right = try form.operand(rows: n, columns: k, seed: UInt64(index))
+      let packed = try cpu.pack(right)
+      for leftForm in [Form.bfloat16, .fp8RowBlocks, .nvfp4, form] {
+        let left = try leftForm.operand(rows: m, columns: k, seed: 100 + UInt64(index))
+        let bias = index % 2 == 0 ? heavyTailed(n, seed: 7) : nil
+        let expected = try ReferenceBackend().multiply(left, right, bias: bias)
+        let result = try cpu.multiply(left, packed, bias: bias, as: Float.self)
+        let bound = try errorBound(left, right)
+        for place in 0..<m * n {
+          let difference = abs(result.values[place] - expected.values[place])
+          #expect(
+            difference <= bound[place],
+            "\(tier) \(leftForm)·\(form) \(m)x\(n)x\(k) at \(place): \(result.values[place]) for \(expected.values[place])"
+          )
+          if !(difference <= bound[place]) { return }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: tiers)
+  func transposedWeights(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier, threads: 2)
+    for (m, n, k) in Self.shapes {
+      let values = heavyTailed(n * k, seed: 3)
+      let left = try Form.bfloat16.operand(rows: m, columns: n, seed: 4)
+      let nvfp4 = try NVFP4Matrix.quantized(
+        values, rows: n, columns: k, recipe: .modelopt
+      ).matrix.transposed()
+      let mxfp8 = try MXFP8Matrix.quantized(values, rows: n, columns: k, recipe: .ocp)
+        .matrix.transposed()
+      let fp8 = try Float8Matrix.quantized(
+        values, rows: n, columns: k, recipe: .deepseek, blocking: Blocking(rows: 128, columns: 128)
+      ).matrix.transposed()
+      for right in try [Operand(nvfp4), Operand(mxfp8), Operand(fp8)] {
+        let expected = try ReferenceBackend().multiply(left, right)
+        let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
+        let bound = try errorBound(left, right)
+        for place in 0..<m * k {
+          #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
+        }
+      }
+    }
+  }
+
+  @Test(arguments: tiers)
+  func depthsBeyondOneRun(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier, threads: 2)
+    for form in [Form.nvfp4, .fp8Blocks, .bfloat16] {
+      let left = try (form == .nvfp4 ? Form.bfloat16 : form).operand(
+        rows: 37, columns: 8300, seed: 1)
+      let right = try form.operand(rows: 50, columns: 8300, seed: 2)
+      let expected = try ReferenceBackend().multiply(left, right)
+      let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
+      let bound = try errorBound(left, right)
+      for place in 0..<37 * 50 {
+        #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
+      }
+    }
+  }
+
+  @Test(arguments: tiers)
+  func theNumberOfThreadsChangesNothing(_ tier: CPUTier) throws {
+    let left = try Form.bfloat16.operand(rows: 70, columns: 300, seed: 1)
+    let right = try Form.nvfp4.operand(rows: 333, columns: 300, seed: 2)
+    let results = try [1, 2, 5].map { threads in
+      let cpu = try CPUBackend(tier: tier, threads: threads)
+      return try cpu.multiply(left, cpu.pack(right), as: BFloat16.self)
+    }
+    #expect(results[0] == results[1])
+    #expect(results[0] == results[2])
+  }
+
+  @Test(arguments: tiers)
+  func outputsAreRoundedOnceAndAdded(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier, threads: 2)
+    for rows in [3, 21] {
+      let left = try Form.bfloat16.operand(rows: rows, columns: 96, seed: 1)
+      let packed = try cpu.pack(try Form.fp8Rows.operand(rows: 45, columns: 96, seed: 2))
+      let exact = try cpu.multiply(left, packed, as: Float.self)
+      let half = try cpu.multiply(left, packed, as: Float16.self)
+      let brain = try cpu.multiply(left, packed, as: BFloat16.self)
+      #expect(half.values == exact.values.map { Float16($0) })
+      #expect(brain.values == exact.values.map { BFloat16($0) })
+      var sum = try Matrix([Float](repeating: 2, count: rows * 45), rows: rows, columns: 45)
+      try cpu.multiply(left, packed, into: &sum, adding: true)
+      #expect(sum.values == exact.values.map { 2 + $0 })
+    }
+  }
+
+  @Test(arguments: tiers)
+  func aScaleOfNaNIsNotHidden(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier)
+    var values = heavyTailed(20 * 64, seed: 5)
+    values[64 + 20] = .nan
+    for rows in [1, 20] {
+      let left = try Form.bfloat16.operand(rows: rows, columns: 64, seed: 6)
+      for right in try [
+        Operand(NVFP4Matrix.quantized(values, rows: 20, columns: 64, recipe: .torchao).matrix),
+        Operand(MXFP8Matrix.quantized(values, rows: 20, columns: 64, recipe: .ocp).matrix),
+        Operand(
+          Float8Matrix.quantized(
+            values, rows: 20, columns: 64, recipe: .deepseek,
+            blocking: Blocking(rows: 1, columns: 32)
+          ).matrix),
+      ] {
+        let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
+        for row in 0..<rows {
+          for output in 0..<20 { #expect(result[row, output].isNaN == (output == 1)) }
+        }
+      }
+    }
+  }
+
+  @Test func extremePowersOfTwoStayInRange() throws {
+    // Scales of 2^100 and more would overflow BF16 if they were folded as they are.
+    for tier in Self.tiers {
+      let cpu = try CPUBackend(tier: tier)
+      for exponent in [100, -100] {
+        let scale = Float(sign: .plus, exponent: exponent, significand: 1)
+        let values = heavyTailed(24 * 64, seed: 8).map { $0 * scale }
+        let right = try Operand(
+          MXFP8Matrix.quantized(values, rows: 24, columns: 64, recipe: .ocp).matrix)
+        let left = try Form.bfloat16.operand(rows: 20, columns: 64, seed: 9)
+        let expected = try ReferenceBackend().multiply(left, right)
+        let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
+        let bound = try errorBound(left, right)
+        for place in expected.values.indices {
+          #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
+        }
+      }
+    }
+  }
+
+  @Test func shapesThatDoNotFitAreNamed() throws {
+    let cpu = CPUBackend()
+    let left = try Form.bfloat16.operand(rows: 3, columns: 40, seed: 1)
+    let packed = try cpu.pack(try Form.nvfp4.operand(rows: 8, columns: 48, seed: 2))
+    #expect {
+      try cpu.multiply(left, packed, as: Float.self)
+    } throws: {
+      "\($0)".contains("left operand has 40 columns and the right one 48")
+    }
+    let fitting = try cpu.pack(try Form.nvfp4.operand(rows: 8, columns: 40, seed: 2))
+    #expect {
+      try cpu.multiply(left, fitting, bias: [1, 2], as: Float.self)
+    } throws: {
+      "\($0)".contains("bias has 2 values for 8 outputs")
+    }
+    #expect {
+      try Operand(
+        BlockScaledMatrix<Float8E4M3, BFloat16>.quantized(
+          heavyTailed(3 * 40, seed: 1), rows: 3, columns: 40, recipe: .coat,
+          blocking: Blocking(rows: 1, columns: 16)
+        ).matrix)
+    } throws: {
+      "\($0)".contains("Blocks of 1x16")
+    }
+  }
+}
+
+/// What another order of FP32 sums may differ by: each of K additions rounds once.
+private func errorBound(_ left: Operand, _ right: Operand) throws -> [Float] {
+  let x = left.magnitudes()
+  let w = right.magnitudes()
+  let k = left.columns
+  return (0..<left.rows * right.rows).map { index in
+    let (m, n) = (index / right.rows, index % right.rows)
+    var sum: Float = 0
+    for column in 0..<k { sum += x[m * k + column] * w[n * k + column] }
+    return sum * Float(k + 8) * .ulpOfOne + .leastNormalMagnitude
+  }
+}
+
+extension Operand {
+  /// The magnitudes of the values with all their scales.
+  fileprivate func magnitudes() -> [Float] {
+    let values = exactValues()
+    return values.indices.map { index in
+      let (row, column) = (index / columns, index % columns)
+      let part = partDepth.map { column / $0 } ?? 0
+      return abs(
+        values[index] * partScale(row: row, part: part, depth: partDepth ?? columns)
+          * rowScale(row) * factor)
+    }
+  }
+}
+
+/// Values whose magnitudes spread over several powers of two, with zeros among them.
+func heavyTailed(_ count: Int, seed: UInt64) -> [Float] {
+  var generator = SplitMix(seed: seed)
+  return (0..<count).map { _ in
+    let uniform = Float.random(in: -1...1, using: &generator)
+    return Int.random(in: 0..<50, using: &generator) == 0
+      ? 0 : uniform / (0.05 + abs(Float.random(in: -1...1, using: &generator)))
+  }
+}
