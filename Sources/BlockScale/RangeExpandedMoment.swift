@@ -99,10 +99,11 @@ public struct RangeExpandedMoment: AdamWMoment, Hashable {
     let center = largest.squareRoot() * smallest.squareRoot()
     let ratio = largest / smallest
     let range = ratio.isFinite ? Float.log2(ratio) : Float.log2(largest) - Float.log2(smallest)
-    let exponent =
-      range > 0
-      ? min(max((Self.binades / range * steps).rounded(.down) / steps, 1 / steps), Self.largestExponent)
-      : 1
+    var exponent: Float = 1
+    if range > 0 {
+      exponent = (Self.binades / range * steps).rounded(.down) / steps
+      exponent = min(max(exponent, 1 / steps), Self.largestExponent)
+    }
     let scale = Float.pow(largest / center, exponent) / 448
     (scales[group], exponents[group], centers[group]) = (scale, exponent, center)
     for index in values.indices {

@@ -27,7 +27,8 @@ extension ReferenceBackend {
     var values = ActivationValues(input)
     let columns = values.columns
     for row in 0..<values.rows {
-      let inverse = inverseRootMeanSquare(values.values[row * columns..<(row + 1) * columns], epsilon)
+      let inverse = inverseRootMeanSquare(
+        values.values[row * columns..<(row + 1) * columns], epsilon)
       for column in 0..<columns {
         values.values[row * columns + column] *= inverse
         values.values[row * columns + column] *= weight[column]

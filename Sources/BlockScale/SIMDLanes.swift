@@ -54,7 +54,9 @@ extension SIMD16<Float> {
 extension SIMD16<Int32> {
   /// Takes `other` where `lanes` are −1.
   @inlinable @inline(__always)
-  package func replaced(with other: Self, in lanes: Self) -> Self { (self & ~lanes) | (other & lanes) }
+  package func replaced(with other: Self, in lanes: Self) -> Self {
+    (self & ~lanes) | (other & lanes)
+  }
 
   /// The larger of each pair of lanes.
   ///
