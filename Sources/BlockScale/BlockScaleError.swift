@@ -13,6 +13,7 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
       case unavailable
       case wrongShape
       case nonFinite
+      case invalidScale
     }
 
     private let kind: Kind
@@ -29,6 +30,8 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
     public static let wrongShape = Code(kind: .wrongShape)
     /// A NaN or an infinity where only numbers can be used.
     public static let nonFinite = Code(kind: .nonFinite)
+    /// A scale that values cannot be divided by.
+    public static let invalidScale = Code(kind: .invalidScale)
   }
 
   /// The kind of failure.
