@@ -77,25 +77,27 @@
 
     /// The output for an input.
     ///
-    /// - Throws: ``BlockScaleError`` as the layer's `forward` does.
+    /// A function under differentiation cannot throw and be chained, so what the layer would refuse
+    /// shows itself otherwise: an input that is not finite gives NaN, in the output as in all
+    /// derivatives.
+    ///
+    /// - Precondition: The last dimension of `x` is the layer's.
     @differentiable(reverse)
-    public func callAsFunction(_ x: DifferentiableTensor) throws -> DifferentiableTensor {
-      DifferentiableTensor(try layer.forward(x.tensor).output)
+    public func callAsFunction(_ x: DifferentiableTensor) -> DifferentiableTensor {
+      DifferentiableTensor(forward(x).output)
     }
 
-    /// A pullback cannot throw: a gradient that the layer refuses, because a value is not finite,
-    /// comes back as NaN.
     @derivative(of: callAsFunction)
     @usableFromInline
     func derivativeOfCall(
       _ x: DifferentiableTensor
-    ) throws -> (
+    ) -> (
       value: DifferentiableTensor,
       pullback: (TensorTangent) -> (TangentVector, TensorTangent)
     ) {
-      let (output, saved) = try layer.forward(x.tensor)
+      let (output, saved) = forward(x)
       let layer = layer
-      let (inputCount, weightCount) = (x.tensor.matrix.values.count, layer.weight.values.count)
+      let inputCount = x.tensor.matrix.values.count
       return (
         DifferentiableTensor(output),
         { tangent in
@@ -109,24 +111,57 @@
               unchecked: tangent.values.map { BFloat16(rounding: $0) },
               rows: output.matrix.rows, columns: output.matrix.columns), like: output)
           var gradients = LinearGradients(for: layer)
-          do {
-            let input = try layer.backward(gradient, saved: saved, into: &gradients)
+          guard let saved,
+            let input = resultUnlessNonFinite({ () throws(BlockScaleError) in
+              try layer.backward(gradient, saved: saved, into: &gradients)
+            })
+          else {
             return (
               TangentVector(
-                weight: TensorTangent(gradients.weight.values),
-                bias: TensorTangent(gradients.bias ?? [])),
-              TensorTangent(input.matrix.values.map { Float($0) })
-            )
-          } catch {
-            return (
-              TangentVector(
-                weight: TensorTangent([Float](repeating: .nan, count: weightCount)),
+                weight: TensorTangent([Float](repeating: .nan, count: layer.weight.values.count)),
                 bias: TensorTangent(layer.bias.map { $0.map { _ in .nan } } ?? [])),
               TensorTangent([Float](repeating: .nan, count: inputCount))
             )
           }
+          return (
+            TangentVector(
+              weight: TensorTangent(gradients.weight.values),
+              bias: TensorTangent(gradients.bias ?? [])),
+            TensorTangent(input.matrix.values.map { Float($0) })
+          )
         }
       )
+    }
+
+    /// The layer's forward call; NaN and nothing saved for an input that is not finite.
+    private func forward(
+      _ x: DifferentiableTensor
+    ) -> (output: BFloat16Tensor, saved: Layer.Saved?) {
+      if let (output, saved) = resultUnlessNonFinite({ () throws(BlockScaleError) in
+        try layer.forward(x.tensor)
+      }) {
+        return (output, saved)
+      }
+      let rows = x.tensor.matrix.rows
+      return (
+        BFloat16Tensor(
+          Matrix(
+            unchecked: [BFloat16](repeating: BFloat16(rounding: .nan), count: rows * layer.outputs),
+            rows: rows, columns: layer.outputs), like: x.tensor), nil
+      )
+    }
+  }
+
+  /// The result of a call, or nil if it refuses values that are not finite; anything else that it
+  /// refuses is a programmer's error.
+  private func resultUnlessNonFinite<Result>(_ body: () throws(BlockScaleError) -> Result)
+    -> Result?
+  {
+    do {
+      return try body()
+    } catch {
+      guard error.code == .nonFinite else { preconditionFailure("\(error)") }
+      return nil
     }
   }
 #endif

@@ -73,7 +73,7 @@
     /// The sum of all values, weighted; a loss for tests and gradient checks.
     ///
     /// - Precondition: There are as many weights as values.
-    @differentiable(reverse, wrt: self)
+    @differentiable(reverse,wrt: self)
     public func weightedSum(_ weights: [Float]) -> Float {
       precondition(
         weights.count == tensor.matrix.values.count, "There is one weight for each value")
