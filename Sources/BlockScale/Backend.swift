@@ -14,6 +14,9 @@ public protocol Backend: Sendable {
   /// Lays out the right operand of products.
   func pack(_ operand: Operand) throws(BlockScaleError) -> PackedOperand
 
+  /// Lays out the transpose of a matrix as the right operand of products.
+  func packTransposed(_ matrix: Matrix<BFloat16>) throws(BlockScaleError) -> PackedOperand
+
   /// The product `left · rightᵀ`; see ``ReferenceBackend/multiply(_:_:bias:as:)``.
   func multiply<Value: SourceValue>(
     _ left: Operand, _ right: PackedOperand, bias: [Float]?, as type: Value.Type

@@ -6,6 +6,11 @@ extension ReferenceBackend: Backend {
   /// Nothing is rearranged.
   public func pack(_ operand: Operand) throws(BlockScaleError) -> Operand { operand }
 
+  /// The transpose as an operand.
+  public func packTransposed(_ matrix: Matrix<BFloat16>) throws(BlockScaleError) -> Operand {
+    Operand(transpose(matrix))
+  }
+
   /// The product `left · rightᵀ`, rounded once.
   ///
   /// Products of codes are exact. They are summed in FP32 from the first column to the last; where

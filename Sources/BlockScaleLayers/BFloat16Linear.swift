@@ -46,7 +46,7 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
     let weight = parameters.roundedWeight
     try backend.checkFinite(weight, "The weight, rounded to BF16,")
     return try (
-      backend.pack(Operand(weight)), backend.pack(Operand(backend.transpose(weight)))
+      backend.pack(Operand(weight)), backend.packTransposed(weight)
     )
   }
 
@@ -86,7 +86,7 @@ extension Backend {
     _ gradient: Matrix<BFloat16>, _ input: Matrix<BFloat16>, to gradients: inout LinearGradients
   ) throws(BlockScaleError) {
     try multiply(
-      Operand(transpose(gradient)), pack(Operand(transpose(input))), bias: nil,
+      Operand(transpose(gradient)), packTransposed(input), bias: nil,
       into: &gradients.weight, adding: true)
     if gradients.bias != nil { addColumnSums(of: gradient, to: &gradients.bias!) }
   }

@@ -24,7 +24,11 @@ final class ProductCase {
   private let backend: CPUBackend
   private let left: Operand
   private let right: Operand
-  private let packed: PackedMatrix?
+  /// More than the caches hold where few rows meet them, as in a model.
+  private var packed: [PackedMatrix] = []
+  private var turn = 0
+  /// What a gradient of a BF16 weight is made of.
+  private var activations: (gradient: Matrix<BFloat16>, input: Matrix<BFloat16>)?
   private var result: Matrix<BFloat16>
   private var gradient: Matrix<Float>
 
@@ -50,7 +54,10 @@ final class ProductCase {
     let x = try values(m, k, 1)
     let w = try values(n, k, 2)
     switch operation {
-    case .bf16, .bf16WGrad: (left, right) = (Operand(x), Operand(w))
+    case .bf16: (left, right) = (Operand(x), Operand(w))
+    case .bf16WGrad:
+      (left, right) = (Operand(x), Operand(w))
+      activations = (backend.transpose(x), backend.transpose(w))
     case .nvfp4:
       left = Operand(x)
       right = try Operand(
@@ -82,11 +89,11 @@ final class ProductCase {
     switch operation {
     // Both operands of a weight's gradient are new at every step.
     case .fp8WGrad, .bf16WGrad:
-      packed = nil
       gradient = try Matrix([Float](repeating: 0, count: m * n), rows: m, columns: n)
       result = try Matrix([BFloat16(bitPattern: 0)], rows: 1, columns: 1)
     default:
-      packed = try backend.pack(right)
+      let copies = m > 8 ? 1 : max(1, 300_000_000 / (n * k / 2))
+      for _ in 0..<copies { packed.append(try backend.pack(right)) }
       gradient = try Matrix([0], rows: 1, columns: 1)
       result = try Matrix(
         [BFloat16](repeating: BFloat16(bitPattern: 0), count: m * n), rows: m, columns: n)
@@ -94,13 +101,18 @@ final class ProductCase {
   }
 
   /// The bytes of the packed right operand.
-  var packedByteCount: Int { packed?.byteCount ?? 0 }
+  var packedByteCount: Int { packed.first?.byteCount ?? 0 }
 
   func run() throws {
-    if let packed {
-      try backend.multiply(left, packed, into: &result)
-    } else {
+    if let activations {
+      try backend.multiply(
+        Operand(backend.transpose(activations.gradient)),
+        backend.packTransposed(activations.input), into: &gradient, adding: true)
+    } else if packed.isEmpty {
       try backend.multiply(left, backend.pack(right), into: &gradient, adding: true)
+    } else {
+      turn = (turn + 1) % packed.count
+      try backend.multiply(left, packed[turn], into: &result)
     }
   }
 }
