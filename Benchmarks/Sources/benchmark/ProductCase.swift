@@ -45,10 +45,7 @@ final class ProductCase {
     }
     func fp8(_ matrix: Matrix<BFloat16>, _ blocking: Blocking) throws -> Operand {
       try Operand(
-        Float8Matrix.quantized(
-          matrix.values, rows: matrix.rows, columns: matrix.columns, recipe: .deepseek,
-          blocking: blocking
-        ).matrix)
+        backend.quantized(matrix, as: Float8Matrix.self, recipe: .deepseek, blocking: blocking))
     }
     let rowBlocks = Blocking(rows: 1, columns: 128)
     let x = try values(m, k, 1)
@@ -61,26 +58,26 @@ final class ProductCase {
     case .nvfp4:
       left = Operand(x)
       right = try Operand(
-        NVFP4Matrix.quantized(w.values, rows: n, columns: k, recipe: .modelopt).matrix)
+        backend.quantized(w, as: NVFP4Matrix.self, recipe: .modelopt))
     case .nvfp4DGrad:
       left = Operand(x)
       let stored = try values(k, n, 2)
       right = try Operand(
-        NVFP4Matrix.quantized(stored.values, rows: k, columns: n, recipe: .modelopt).matrix
+        backend.quantized(stored, as: NVFP4Matrix.self, recipe: .modelopt)
           .transposed())
     case .nvfp4Both:
       left = try Operand(
-        NVFP4Matrix.quantized(x.values, rows: m, columns: k, recipe: .modelopt).matrix)
+        backend.quantized(x, as: NVFP4Matrix.self, recipe: .modelopt))
       right = try Operand(
-        NVFP4Matrix.quantized(w.values, rows: n, columns: k, recipe: .modelopt).matrix)
+        backend.quantized(w, as: NVFP4Matrix.self, recipe: .modelopt))
     case .mxfp4:
       left = Operand(x)
       right = try Operand(
-        MXFP4Matrix.quantized(w.values, rows: n, columns: k, recipe: .ocp).matrix)
+        backend.quantized(w, as: MXFP4Matrix.self, recipe: .ocp))
     case .mxfp8:
       left = Operand(x)
       right = try Operand(
-        MXFP8Matrix.quantized(w.values, rows: n, columns: k, recipe: .ocp).matrix)
+        backend.quantized(w, as: MXFP8Matrix.self, recipe: .ocp))
     case .fp8Block:
       (left, right) = try (fp8(x, rowBlocks), fp8(w, Blocking(rows: 128, columns: 128)))
     case .fp8WGrad: (left, right) = try (fp8(x, rowBlocks), fp8(w, rowBlocks))
