@@ -9,8 +9,8 @@
 
 extension SIMDMask<SIMD16<Int32>> {
   /// −1 in each lane that is true, 0 in the others.
-  @inline(__always)
-  var lanes: SIMD16<Int32> {
+  @inlinable @inline(__always)
+  package var lanes: SIMD16<Int32> {
     // A mask is stored as such lanes.
     unsafe unsafeBitCast(self, to: SIMD16<Int32>.self)
   }
@@ -18,49 +18,51 @@ extension SIMDMask<SIMD16<Int32>> {
 
 extension SIMD16<Float> {
   /// The bit patterns.
-  @inline(__always)
-  var bits: SIMD16<Int32> {
+  @inlinable @inline(__always)
+  package var bits: SIMD16<Int32> {
     // Both have the same size, and every bit pattern is valid.
     unsafe unsafeBitCast(self, to: SIMD16<Int32>.self)
   }
 
   /// The values of bit patterns.
-  @inline(__always)
-  init(bits: SIMD16<Int32>) {
+  @inlinable @inline(__always)
+  package init(bits: SIMD16<Int32>) {
     // Both have the same size, and every bit pattern is valid.
     self = unsafe unsafeBitCast(bits, to: SIMD16<Float>.self)
   }
 
   /// The bit patterns without their sign bits; as integers they order like the magnitudes, with
   /// infinity and NaN above every finite value.
-  @inline(__always)
-  var magnitudeBits: SIMD16<Int32> { bits & 0x7FFF_FFFF }
+  @inlinable @inline(__always)
+  package var magnitudeBits: SIMD16<Int32> { bits & 0x7FFF_FFFF }
 
   /// −1 in each lane that exceeds a threshold.
-  @inline(__always)
-  func lanes(above threshold: Float) -> SIMD16<Int32> {
+  @inlinable @inline(__always)
+  package func lanes(above threshold: Float) -> SIMD16<Int32> {
     (self .> SIMD16(repeating: threshold)).lanes
   }
 
   /// −1 in each lane that is NaN.
-  @inline(__always)
-  var nanLanes: SIMD16<Int32> { (self .!= self).lanes }
+  @inlinable @inline(__always)
+  package var nanLanes: SIMD16<Int32> { (self .!= self).lanes }
 
   /// −1 in each lane that is zero of either sign.
-  @inline(__always)
-  var zeroLanes: SIMD16<Int32> { (self .== SIMD16()).lanes }
+  @inlinable @inline(__always)
+  package var zeroLanes: SIMD16<Int32> { (self .== SIMD16()).lanes }
 }
 
 extension SIMD16<Int32> {
   /// Takes `other` where `lanes` are −1.
-  @inline(__always)
-  func replaced(with other: Self, in lanes: Self) -> Self { (self & ~lanes) | (other & lanes) }
+  @inlinable @inline(__always)
+  package func replaced(with other: Self, in lanes: Self) -> Self {
+    (self & ~lanes) | (other & lanes)
+  }
 
   /// The larger of each pair of lanes.
   ///
   /// - Precondition: No lane is negative.
-  @inline(__always)
-  func maximum(_ other: Self) -> Self {
+  @inlinable @inline(__always)
+  package func maximum(_ other: Self) -> Self {
     let difference = self &- other
     return self &- (difference & (difference &>> 31))
   }
@@ -68,8 +70,8 @@ extension SIMD16<Int32> {
   /// The smaller of each pair of lanes.
   ///
   /// - Precondition: No lane is negative.
-  @inline(__always)
-  func minimum(_ other: Self) -> Self {
+  @inlinable @inline(__always)
+  package func minimum(_ other: Self) -> Self {
     let difference = self &- other
     return other &+ (difference & (difference &>> 31))
   }
@@ -77,6 +79,6 @@ extension SIMD16<Int32> {
   /// −1 in each lane that is less than a bound.
   ///
   /// - Precondition: Neither is negative.
-  @inline(__always)
-  func lanes(below bound: Int32) -> Self { (self &- Self(repeating: bound)) &>> 31 }
+  @inlinable @inline(__always)
+  package func lanes(below bound: Int32) -> Self { (self &- Self(repeating: bound)) &>> 31 }
 }

@@ -45,7 +45,8 @@ struct FP32Kernels: TileKernels {
   // it meets stay in the first-level cache.
   let blockColumns = 128
   let blockDepth = 1024
-  let fewRows = 4
+  // Scales of rows are laid out by tiles, of which there may be one here.
+  var fewRows: Int { min(4, tileRows) }
 
   /// The kernels of a tier that has them.
   init(_ tier: CPUTier) {

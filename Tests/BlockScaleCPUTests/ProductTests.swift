@@ -69,7 +69,7 @@ import _BlockScaleTestSupport
       for leftForm in [Form.bfloat16, .fp8RowBlocks, .nvfp4, form] {
         let left = try leftForm.operand(rows: m, columns: k, seed: 100 + UInt64(index))
         let bias = index % 2 == 0 ? heavyTailed(n, seed: 7) : nil
-        let expected = try ReferenceBackend().multiply(left, right, bias: bias)
+        let expected = try ReferenceBackend().multiply(left, right, bias: bias, as: Float.self)
         let result = try cpu.multiply(left, packed, bias: bias, as: Float.self)
         let bound = try errorBound(left, right)
         for place in 0..<m * n {
@@ -99,7 +99,7 @@ import _BlockScaleTestSupport
         values, rows: n, columns: k, recipe: .deepseek, blocking: Blocking(rows: 128, columns: 128)
       ).matrix.transposed()
       for right in try [Operand(nvfp4), Operand(mxfp8), Operand(fp8)] {
-        let expected = try ReferenceBackend().multiply(left, right)
+        let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
         let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
         let bound = try errorBound(left, right)
         for place in 0..<m * k {
@@ -116,7 +116,7 @@ import _BlockScaleTestSupport
       let left = try (form == .nvfp4 ? Form.bfloat16 : form).operand(
         rows: 37, columns: 8300, seed: 1)
       let right = try form.operand(rows: 50, columns: 8300, seed: 2)
-      let expected = try ReferenceBackend().multiply(left, right)
+      let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
       let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
       let bound = try errorBound(left, right)
       for place in 0..<37 * 50 {
@@ -188,7 +188,7 @@ import _BlockScaleTestSupport
         let right = try Operand(
           MXFP8Matrix.quantized(values, rows: 24, columns: 64, recipe: .ocp).matrix)
         let left = try Form.bfloat16.operand(rows: 20, columns: 64, seed: 9)
-        let expected = try ReferenceBackend().multiply(left, right)
+        let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
         let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
         let bound = try errorBound(left, right)
         for place in expected.values.indices {

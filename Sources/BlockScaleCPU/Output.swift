@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The memory of an array that threads fill.
+// Sendable in spite of its pointer: each thread writes to elements of its own.
+@safe struct Output<Value>: @unchecked Sendable {
+  private let base: UnsafeMutablePointer<Value>
+  let count: Int
+
+  fileprivate init(_ base: UnsafeMutablePointer<Value>, count: Int) {
+    // The pointer is only stored.
+    unsafe self.base = base
+    self.count = count
+  }
+
+  /// The place of some elements.
+  ///
+  /// - Precondition: They lie inside the memory.
+  @inline(__always)
+  func pointer(_ offset: Int, count: Int) -> UnsafeMutablePointer<Value> {
+    precondition(offset >= 0 && offset + count <= self.count, "A row lies outside its matrix")
+    return unsafe base + offset
+  }
+}
+
+/// An array whose elements `body` writes, every one of them.
+func filled<Value: BitwiseCopyable>(_ count: Int, _ body: (Output<Value>) -> Void) -> [Value] {
+  // Values are plain bits, and the body writes them all.
+  unsafe Array(unsafeUninitializedCapacity: count) { buffer, initialized in
+    unsafe body(Output(buffer.baseAddress.unsafelyUnwrapped, count: count))
+    initialized = count
+  }
+}
+
+/// Two arrays whose elements `body` writes, every one of them.
+func filled<First: BitwiseCopyable, Second: BitwiseCopyable>(
+  _ first: Int, _ second: Int, _ body: (Output<First>, Output<Second>) -> Void
+) -> ([First], [Second]) {
+  var others: [Second] = []
+  let values: [First] = filled(first) { values in
+    others = filled(second) { body(values, $0) }
+  }
+  return (values, others)
+}
