@@ -23,6 +23,7 @@ extension CPUBackend {
     var foldedScales: AlignedBuffer?
     var scaleBlockBytes = 0
     var partScales: [Float] = []
+    var partRows = 1
     var outputScales: [Float] = []
     var factor = operand.factor
     switch operand.scaling {
@@ -59,6 +60,7 @@ extension CPUBackend {
     case .parts(let partDepth, let scales, let blocking):
       let parts = (depth + partDepth - 1) / partDepth
       let blockRows = min(blocking.rows, operand.rows)
+      partRows = blocking.rows
       partScales = [Float](repeating: 0, count: blockCount * parts * 16)
       for output in 0..<operand.rows {
         let source = output / blockRows * parts
@@ -74,6 +76,7 @@ extension CPUBackend {
       outputs: operand.rows, depth: depth, format: format, codes: codes,
       codeBlockBytes: 16 * wordBytes, foldedScales: foldedScales,
       scaleBlockBytes: scaleBlockBytes, partScales: partScales, partDepth: operand.partDepth,
+      partRows: partRows,
       outputScales: outputScales, factor: factor)
   }
 
@@ -106,7 +109,7 @@ extension CPUBackend {
     return PackedMatrix(
       outputs: outputs, depth: depth, format: ColumnFormat(codes: BS_CODES_BF16), codes: codes,
       codeBlockBytes: blockWords * 4, foldedScales: nil, scaleBlockBytes: 0, partScales: [],
-      partDepth: nil, outputScales: [], factor: 1)
+      partDepth: nil, partRows: 1, outputScales: [], factor: 1)
   }
 
   /// Rearranges codes into 32-bit words of sixteen outputs side by side.

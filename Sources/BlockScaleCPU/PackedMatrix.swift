@@ -24,6 +24,8 @@ public struct PackedMatrix: Sendable {
   /// Scales of partial sums: for sixteen outputs after one another, sixteen for each part.
   let partScales: [Float]
   let partDepth: Int?
+  /// The outputs that share a scale of a partial sum.
+  let partRows: Int
   /// Scales of outputs, padded to sixteen; empty if all are one.
   let outputScales: [Float]
   /// What every sum is multiplied by.

@@ -136,7 +136,8 @@ struct Product<Kernels: TileKernels>: Sendable {
       columns: columns.baseAddress.flatMap {
         unsafe columns.isEmpty ? nil : $0 + (block * parts + first) * 16
       },
-      column_stride: 16, column_block_stride: blocks > 1 ? parts * 16 : 0)
+      column_stride: 16, column_block_stride: blocks > 1 ? parts * 16 : 0,
+      columns_are_equal: right.partRows % kernels.tileColumns == 0)
   }
 
   // MARK: Tiles

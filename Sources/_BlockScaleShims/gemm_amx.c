@@ -229,42 +229,55 @@ BS_INLINE void multiply_step(
 /// The sums of one part on their way to `c`: some rows at a time, between the products of the next.
 typedef struct {
   const float *sums;
+  /// Scales of outputs, unless one serves them all; and of rows, times that one.
   f32x16 column_scales[2];
-  const float *row_scales;
+  float row_scales[32] __attribute__((aligned(64)));
   bool accumulate;
 } part_t;
 
-BS_INLINE part_t finished_part(
-  const float *sums, const bs_promotion_t *promotion, ptrdiff_t part, bool accumulate
+BS_INLINE void finish_part(
+  part_t *result, const float *sums, const bs_promotion_t *promotion, bool equal, ptrdiff_t part,
+  bool accumulate
 ) {
-  part_t result = {sums, {repeat_f32(1), repeat_f32(1)}, NULL, accumulate};
+  result->sums = sums;
+  result->accumulate = accumulate;
+  f32x16 common = repeat_f32(1);
   if (promotion->columns) {
     const float *scales = promotion->columns + part * promotion->column_stride;
-    result.column_scales[0] = load_f32x16(scales);
-    result.column_scales[1] = load_f32x16(scales + promotion->column_block_stride);
+    if (equal) {
+      common = repeat_f32(*scales);
+    } else {
+      result->column_scales[0] = load_f32x16(scales);
+      result->column_scales[1] = load_f32x16(scales + promotion->column_block_stride);
+    }
   }
-  if (promotion->rows) result.row_scales = promotion->rows + part * promotion->row_stride;
-  return result;
+  for (int half = 0; half < 2; half++) {
+    f32x16 rows = common;
+    if (promotion->rows) {
+      rows *= load_f32x16(promotion->rows + part * promotion->row_stride + 16 * half);
+    }
+    store_f32x16(result->row_scales + 16 * half, rows);
+  }
 }
 
-BS_INLINE void promote_rows(const part_t *part, int first, int end, float *c) {
+/// `equal` says that a part has one scale for all outputs; a constant where this is inlined.
+BS_INLINE void promote_rows(const part_t *part, bool equal, int first, int end, float *c) {
+#pragma clang loop unroll_count(2)
   for (int row = first; row < end; row++) {
-    const f32x16 row_scale = repeat_f32(part->row_scales ? part->row_scales[row] : 1);
 #pragma clang loop unroll(full)
     for (int block = 0; block < 2; block++) {
       const ptrdiff_t place = row * SUMS_STRIDE + 16 * block;
       const f32x16 old = part->accumulate ? load_f32x16(c + place) : repeat_f32(0);
-      store_f32x16(
-        c + place,
-        multiply_add(
-          load_f32x16(part->sums + place), part->column_scales[block] * row_scale, old));
+      f32x16 scale = repeat_f32(part->row_scales[row]);
+      if (!equal) scale *= part->column_scales[block];
+      store_f32x16(c + place, multiply_add(load_f32x16(part->sums + place), scale, old));
     }
   }
 }
 
-/// The loop over k; `decodes`, `promotes` and `two` are constants where this is inlined.
+/// The loop over k; `decodes`, `promotes`, `equal` and `two` are constants where this is inlined.
 BS_INLINE void multiply_as(
-  bool decodes, bs_codes_t format, bs_scales_t place, bool promotes, bool two,
+  bool decodes, bs_codes_t format, bs_scales_t place, bool promotes, bool equal, bool two,
   const bs_amx_operands_t *operands, const bs_columns_t *columns, ptrdiff_t k0,
   uint16_t *const *panel, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
   bool accumulate
@@ -276,9 +289,9 @@ BS_INLINE void multiply_as(
   const int rows = two ? 32 : 16;
   const ptrdiff_t steps = depth / 32;
   const ptrdiff_t part_steps = promotes ? promotion->depth / 32 : steps;
-  // The sums of a part wait here for their scales while the next part is summed.
+  // The sums of a part wait here for their scales while the next part is formed.
   float waiting[2][32 * SUMS_STRIDE] __attribute__((aligned(64)));
-  part_t finished = {NULL, {repeat_f32(0), repeat_f32(0)}, NULL, false};
+  part_t finished;
   int promoted_rows = rows;
   if (decodes) {
     decode_tile(format, place, columns, k0, panel[0]);
@@ -293,11 +306,11 @@ BS_INLINE void multiply_as(
       zero_sums();
     }
     for (ptrdiff_t step = first; step < end; step++) {
-      multiply_step(two, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
       if (promotes && promoted_rows < rows) {
-        promote_rows(&finished, promoted_rows, promoted_rows + 8, c);
+        promote_rows(&finished, equal, promoted_rows, promoted_rows + 8, c);
         promoted_rows += 8;
       }
+      multiply_step(two, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
       if (decodes) {
         // One step ahead of the products, which go on meanwhile.
         if (step + 1 < steps) {
@@ -312,41 +325,39 @@ BS_INLINE void multiply_as(
       }
     }
     if (promotes) {
-      for (; promoted_rows < rows; promoted_rows += 8) {
-        promote_rows(&finished, promoted_rows, promoted_rows + 8, c);
-      }
+      promote_rows(&finished, equal, promoted_rows, rows, c);
       store_sums(two, waiting[part % 2]);
-      finished = finished_part(waiting[part % 2], promotion, part, accumulate || part > 0);
+      finish_part(
+        &finished, waiting[part % 2], promotion, equal, part, accumulate || part > 0);
       promoted_rows = 0;
     } else {
       store_sums(two, c);
     }
   }
-  if (promotes) promote_rows(&finished, 0, rows, c);
+  if (promotes) promote_rows(&finished, equal, promoted_rows, rows, c);
 }
 
 /// Calls `multiply_as` with what remains to be known as constants.
-#define BS_MULTIPLY(decodes, format, place, columns, k0, panel)                                    \
+#define BS_MULTIPLY(decodes, format, place, blocks, k0, panel)                                    \
   do {                                                                                             \
     const bool two = operands->a[0] != operands->a[1];                                             \
-    if (promotion->depth && two) {                                                                 \
-      multiply_as(                                                                                 \
-        decodes, format, place, true, true, operands, columns, k0, panel, depth, promotion, c,     \
-        accumulate);                                                                               \
+    const bool equal = !promotion->columns || promotion->columns_are_equal;                        \
+    if (promotion->depth && equal && two) {                                                        \
+      BS_MULTIPLY_AS(decodes, format, place, true, true, true, blocks, k0, panel);                \
+    } else if (promotion->depth && two) {                                                          \
+      BS_MULTIPLY_AS(decodes, format, place, true, false, true, blocks, k0, panel);               \
     } else if (promotion->depth) {                                                                 \
-      multiply_as(                                                                                 \
-        decodes, format, place, true, false, operands, columns, k0, panel, depth, promotion, c,    \
-        accumulate);                                                                               \
+      BS_MULTIPLY_AS(decodes, format, place, true, equal, false, blocks, k0, panel);              \
     } else if (two) {                                                                              \
-      multiply_as(                                                                                 \
-        decodes, format, place, false, true, operands, columns, k0, panel, depth, promotion, c,    \
-        accumulate);                                                                               \
+      BS_MULTIPLY_AS(decodes, format, place, false, false, true, blocks, k0, panel);              \
     } else {                                                                                       \
-      multiply_as(                                                                                 \
-        decodes, format, place, false, false, operands, columns, k0, panel, depth, promotion, c,   \
-        accumulate);                                                                               \
+      BS_MULTIPLY_AS(decodes, format, place, false, false, false, blocks, k0, panel);             \
     }                                                                                              \
   } while (0)
+#define BS_MULTIPLY_AS(decodes, format, place, promotes, equal, two, blocks, k0, panel)           \
+  multiply_as(                                                                                     \
+    decodes, format, place, promotes, equal, two, operands, blocks, k0, panel, depth, promotion,  \
+    c, accumulate)
 
 void bs_multiply_amx(
   const bs_amx_operands_t *operands, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,

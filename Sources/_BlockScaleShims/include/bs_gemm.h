@@ -60,6 +60,8 @@ typedef struct {
   const float *columns;
   ptrdiff_t column_stride;
   ptrdiff_t column_block_stride;
+  /// Whether each partial sum has one scale for all outputs of the tile.
+  bool columns_are_equal;
 } bs_promotion_t;
 
 typedef enum { BS_VALUES_FP32, BS_VALUES_BF16, BS_VALUES_FP16 } bs_values_t;
