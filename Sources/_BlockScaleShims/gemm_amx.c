@@ -14,7 +14,6 @@
   apply_to = function)
 
 #define BS_HAS_FMA
-#include "bf16_tables.h"
 #include "gemm_avx512_lanes.h"
 #include "gemm_rows.h"
 
@@ -46,26 +45,6 @@ BS_INLINE void store_pairs(uint16_t *to, u32x16 pairs) { memcpy(to, &pairs, size
 BS_INLINE u32x16 paired(f32x16 even, f32x16 odd) {
   return (u32x16)_mm512_mask_blend_epi16(
     0xAAAAAAAA, _mm512_srli_epi32((__m512i)even, 16), (__m512i)odd);
-}
-
-/// The pairs (k, k+1) and (k+2, k+3) of words of FP8 codes.
-BS_INLINE void decode_fp8_pairs(bs_codes_t format, u32x16 words, u32x16 pairs[2]) {
-  const bool is_e4m3 = format == BS_CODES_E4M3;
-  const uint8_t *low = is_e4m3 ? E4M3_BF16_LOW : E5M2_BF16_LOW;
-  const uint8_t *high = is_e4m3 ? E4M3_BF16_HIGH : E5M2_BF16_HIGH;
-  // In each quarter the first codes of four words come first, so that unpacking restores words.
-  const __m512i order = _mm512_broadcast_i32x4(
-    _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-  const __m512i codes = _mm512_shuffle_epi8((__m512i)words, order);
-  const __m512i low_bytes = _mm512_permutex2var_epi8(
-    _mm512_loadu_si512(low), codes, _mm512_loadu_si512(low + 64));
-  const __m512i magnitudes = _mm512_permutex2var_epi8(
-    _mm512_loadu_si512(high), codes, _mm512_loadu_si512(high + 64));
-  // magnitudes | (codes & 0x80)
-  const __m512i high_bytes =
-    _mm512_ternarylogic_epi64(magnitudes, codes, _mm512_set1_epi8((char)0x80), 0xF8);
-  pairs[0] = (u32x16)_mm512_unpacklo_epi8(low_bytes, high_bytes);
-  pairs[1] = (u32x16)_mm512_unpackhi_epi8(low_bytes, high_bytes);
 }
 
 /// 32 k of sixteen outputs as one hardware tile.

@@ -11,6 +11,8 @@
 #define BS_HAS_DECODE_E4M3
 #define BS_HAS_DECODE_E5M2
 #define BS_HAS_SCALE_E4M3
+#include "bf16_tables.h"
+#include "bs_gemm.h"
 #include "lanes.h"
 
 BS_INLINE f32x16 decode_e2m1(u32x16 words, int position) {
@@ -39,6 +41,26 @@ BS_INLINE f32x16 decode_e5m2(u32x16 words, int position) {
   return from_fp16((words >> (8 * position) & 0xFF) << 8);
 }
 
+/// The pairs (k, k+1) and (k+2, k+3) of words of FP8 codes.
+BS_INLINE void decode_fp8_pairs(bs_codes_t format, u32x16 words, u32x16 pairs[2]) {
+  const bool is_e4m3 = format == BS_CODES_E4M3;
+  const uint8_t *low = is_e4m3 ? E4M3_BF16_LOW : E5M2_BF16_LOW;
+  const uint8_t *high = is_e4m3 ? E4M3_BF16_HIGH : E5M2_BF16_HIGH;
+  // In each quarter the first codes of four words come first, so that unpacking restores words.
+  const __m512i order = _mm512_broadcast_i32x4(
+    _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+  const __m512i codes = _mm512_shuffle_epi8((__m512i)words, order);
+  const __m512i low_bytes = _mm512_permutex2var_epi8(
+    _mm512_loadu_si512(low), codes, _mm512_loadu_si512(low + 64));
+  const __m512i magnitudes = _mm512_permutex2var_epi8(
+    _mm512_loadu_si512(high), codes, _mm512_loadu_si512(high + 64));
+  // magnitudes | (codes & 0x80)
+  const __m512i high_bytes =
+    _mm512_ternarylogic_epi64(magnitudes, codes, _mm512_set1_epi8((char)0x80), 0xF8);
+  pairs[0] = (u32x16)_mm512_unpacklo_epi8(low_bytes, high_bytes);
+  pairs[1] = (u32x16)_mm512_unpackhi_epi8(low_bytes, high_bytes);
+}
+
 BS_INLINE f32x16 scales_e4m3(u8x16 codes) {
   const __m128i bytes = (__m128i)codes;
   const __m256i halves =
@@ -54,5 +76,19 @@ BS_INLINE f32x16 scales_e4m3(u8x16 codes) {
 }
 
 #include "gemm_decode.h"
+
+#define BS_HAS_DECODE_WORD
+BS_INLINE void decode_word(bs_codes_t format, u32x16 words, f32x16 values[8]) {
+  if (format == BS_CODES_E4M3 || format == BS_CODES_E5M2) {
+    u32x16 pairs[2];
+    decode_fp8_pairs(format, words, pairs);
+    for (int pair = 0; pair < 2; pair++) {
+      values[2 * pair] = decode_bf16(pairs[pair], 0);
+      values[2 * pair + 1] = decode_bf16(pairs[pair], 1);
+    }
+  } else {
+    decode_positions(format, words, values);
+  }
+}
 
 #endif

@@ -70,4 +70,28 @@ BS_INLINE f32x16 decode_scales(const bs_columns_t *columns, const uint8_t *codes
                                     : scales_e4m3(load_u8x16(codes));
 }
 
+/// Codes in a 32-bit word.
+BS_INLINE ptrdiff_t codes_per_word(bs_codes_t format) {
+  switch (format) {
+  case BS_CODES_BF16: return 2;
+  case BS_CODES_E4M3:
+  case BS_CODES_E5M2: return 4;
+  case BS_CODES_E2M1: return 8;
+  }
+  return 1;
+}
+
+/// All codes of words, one position after the other. `format` is a constant where this is inlined.
+BS_INLINE void decode_positions(bs_codes_t format, u32x16 words, f32x16 values[8]) {
+#pragma clang loop unroll(full)
+  for (int position = 0; position < codes_per_word(format); position++) {
+    switch (format) {
+    case BS_CODES_BF16: values[position] = decode_bf16(words, position); break;
+    case BS_CODES_E4M3: values[position] = decode_e4m3(words, position); break;
+    case BS_CODES_E5M2: values[position] = decode_e5m2(words, position); break;
+    case BS_CODES_E2M1: values[position] = decode_e2m1(words, position); break;
+    }
+  }
+}
+
 #endif

@@ -55,26 +55,11 @@ void BS_NAMED(bs_pack_words)(
 
 // MARK: decoding
 
-/// Codes in a 32-bit word.
-BS_INLINE ptrdiff_t codes_per_word(bs_codes_t format) {
-  switch (format) {
-  case BS_CODES_BF16: return 2;
-  case BS_CODES_E4M3:
-  case BS_CODES_E5M2: return 4;
-  case BS_CODES_E2M1: return 8;
-  }
-  return 1;
+#ifndef BS_HAS_DECODE_WORD
+BS_INLINE void decode_word(bs_codes_t format, u32x16 words, f32x16 values[8]) {
+  decode_positions(format, words, values);
 }
-
-BS_INLINE f32x16 decode_code(bs_codes_t format, u32x16 words, int position) {
-  switch (format) {
-  case BS_CODES_BF16: return decode_bf16(words, position);
-  case BS_CODES_E4M3: return decode_e4m3(words, position);
-  case BS_CODES_E5M2: return decode_e5m2(words, position);
-  case BS_CODES_E2M1: return decode_e2m1(words, position);
-  }
-  return repeat_f32(0);
-}
+#endif
 
 /// `format` and `place` are constants where this is inlined, so that nothing is decided in the loop.
 BS_INLINE void decode_as(
@@ -92,10 +77,11 @@ BS_INLINE void decode_as(
       store_f32x16(by_k, decode_scales(columns, columns->scales + k0 + k));
     }
     for (ptrdiff_t word = 0; word < 16 / per_word; word++, words += 16) {
-      const u32x16 codes = load_u32x16(words);
+      f32x16 values[8];
+      decode_word(format, load_u32x16(words), values);
 #pragma clang loop unroll(full)
       for (int position = 0; position < per_word; position++) {
-        f32x16 value = decode_code(format, codes, position);
+        f32x16 value = values[position];
         if (place == BS_SCALES_BY_OUTPUT) value *= by_output;
         if (place == BS_SCALES_BY_K) value *= repeat_f32(by_k[word * per_word + position]);
         store_f32x16(panel + (k + word * per_word + position) * panel_stride, value);
@@ -255,12 +241,13 @@ BS_INLINE void multiply_rows_as(
 #pragma clang loop unroll(full)
     for (int row = 0; row < rows; row++) partial[row] = repeat_f32(0);
     for (ptrdiff_t k = first; k < end; k += per_word, words += 16) {
-      const u32x16 codes = load_u32x16(words);
+      f32x16 values[8];
+      decode_word(format, load_u32x16(words), values);
       // Far enough ahead for memory's latency, and across the end of a page.
       __builtin_prefetch((const char *)words + 2048);
 #pragma clang loop unroll(full)
       for (int position = 0; position < per_word; position++) {
-        const f32x16 value = decode_code(format, codes, position);
+        const f32x16 value = values[position];
 #pragma clang loop unroll(full)
         for (int row = 0; row < rows; row++) {
           partial[row] =

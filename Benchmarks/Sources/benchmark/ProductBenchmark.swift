@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import BlockScale
 @_spi(Benchmarking) import BlockScaleCPU
+import Minifloat
 
 /// Products by shape and tier.
 struct ProductBenchmark: ParsableCommand {
@@ -48,13 +50,29 @@ struct ProductBenchmark: ParsableCommand {
               try work.run()
             }
             let rate = Double(2 * m * n * k) / seconds
+            // A few rows wait for memory: what of its rate do they reach?
+            let bytes = Double(work.packedByteCount) / seconds
+            let ofReading =
+              m <= 4 && work.packedByteCount > 0
+              ? "  \(column(bytes * 1e-9, 1, 0)) GB/s, \(column(bytes / readRate(backend), 2, 0)) of reading"
+              : ""
             print(
               padded(tier.rawValue, 9), padded(operation.rawValue, 10), column(Double(m), 0, 4),
               column(Double(n), 0, 6), column(Double(k), 0, 6), column(seconds * 1e3, 3, 10),
-              column(rate * 1e-9, 1, 10), column(rate / backend.productCeiling(), 2, 8))
+              column(rate * 1e-9, 1, 10), column(rate / backend.productCeiling(), 2, 8) + ofReading)
           }
         }
       }
     }
   }
+
+  /// The rate at which all threads read memory that no cache holds, in bytes a second.
+  private func readRate(_ backend: CPUBackend) -> Double {
+    let seconds = (0..<5).map { _ in
+      median(1) { _ = backend.maximumMagnitude(of: Self.memory) }
+    }.min()!
+    return Double(2 * Self.memory.values.count) / seconds
+  }
+
+  private static let memory = Matrix<BFloat16>.zeros(rows: 1 << 14, columns: 1 << 14)
 }
