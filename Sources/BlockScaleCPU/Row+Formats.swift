@@ -83,11 +83,12 @@ struct ValueRows: Sendable {
 
   init<Value>(_ matrix: Matrix<Value>) {
     columns = matrix.columns
+    // Casting an array with `as` would go through its elements. The types are compared first.
     storage =
-      if let values = matrix.values as? [BFloat16] {
-        .bfloat16(values)
-      } else if let values = matrix.values as? [Float] {
-        .float32(values)
+      if Value.self == BFloat16.self {
+        .bfloat16(unsafe unsafeBitCast(matrix.values, to: [BFloat16].self))
+      } else if Value.self == Float.self {
+        .float32(unsafe unsafeBitCast(matrix.values, to: [Float].self))
       } else {
         .float32(matrix.widened())
       }

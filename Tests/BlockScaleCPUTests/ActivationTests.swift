@@ -128,10 +128,12 @@ import _BlockScaleTestSupport
         #expect(
           try bits(
             cpu.division(
-              floats, by: BFloat16(Float(0.01)), as: Float8E4M3.self, recipe: recipe, rounding: rounding))
+              floats, by: BFloat16(Float(0.01)), as: Float8E4M3.self, recipe: recipe,
+              rounding: rounding))
             == bits(
               reference.division(
-                floats, by: BFloat16(Float(0.01)), as: Float8E4M3.self, recipe: recipe, rounding: rounding)))
+                floats, by: BFloat16(Float(0.01)), as: Float8E4M3.self, recipe: recipe,
+                rounding: rounding)))
       }
     }
   }

@@ -30,8 +30,9 @@ import _BlockScaleTestSupport
         // One scale is BF16 in any case.
         let actual = try reference.quantizePerTensor(input, as: element, recipe: recipe)
         #expect(actual.quantized.tensor.matrix == expected)
-        #expect(try reference.division(input, by: expected.scales[0], as: element, recipe: recipe)
-          .matrix == expected)
+        #expect(
+          try reference.division(input, by: expected.scales[0], as: element, recipe: recipe)
+            .matrix == expected)
       }
     }
     try compare(Float8E4M3.self)
@@ -65,7 +66,8 @@ import _BlockScaleTestSupport
     let maximum = input.matrix.values.map { Float($0).magnitude }.max()!
     let codes = try reference.division(input, as: Float8E4M3.self, recipe: .coat)
     #expect(codes.matrix.scales == [BFloat16(Float(BFloat16(maximum + 1e-10)) / 448)])
-    let zeros = Tensor(try Matrix([BFloat16](repeating: BFloat16(bitPattern: 0), count: 4), rows: 2, columns: 2))
+    let zeros = Tensor(
+      try Matrix([BFloat16](repeating: BFloat16(bitPattern: 0), count: 4), rows: 2, columns: 2))
     for recipe in ActivationRecipe.allCases {
       let result = try reference.divisionTranspose(zeros, as: Float8E5M2.self, recipe: recipe)
       #expect(result.tensor.matrix.codes == [0, 0, 0, 0])
@@ -143,8 +145,10 @@ import _BlockScaleTestSupport
     // What a code holds is kept, zero among it.
     let exact = Tensor(try Matrix([Float](arrayLiteral: 0, -0.0, 1.125, -448), rows: 1, columns: 4))
     #expect(
-      try reference.division(exact, by: BFloat16(Float(1)), as: Float8E4M3.self, rounding: .stochastic(seed: 9))
-        .matrix.codes == [0, 0x80, 0x39, 0xFE])
+      try reference.division(
+        exact, by: BFloat16(Float(1)), as: Float8E4M3.self, rounding: .stochastic(seed: 9)
+      )
+      .matrix.codes == [0, 0x80, 0x39, 0xFE])
   }
 
   @Test func errorsNameTheOperand() throws {

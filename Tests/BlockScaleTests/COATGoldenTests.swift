@@ -78,8 +78,9 @@ import _BlockScaleTestSupport
     ).dequantized()
   }
 
-  /// What products quantize with: a maximum taken in FP32, a BF16 scale, and codes of the product in
-  /// BF16. The operations themselves are checked in `COATGoldenTests+Operations.swift`.
+  /// What products quantize with: a maximum in FP32, a BF16 scale, and codes of the product in BF16.
+  ///
+  /// The operations themselves are checked in `COATGoldenTests+Operations.swift`.
   @Test func perTensorForward() throws {
     let product = zip(try decoded("gate"), try decoded("up")).map { $0 * $1 }
     let stored = product.map { Float(interpreterBFloat16($0)) }
