@@ -9,9 +9,16 @@ let package = Package(
     .library(name: "Minifloat", targets: ["Minifloat"]),
     .library(name: "BlockScale", targets: ["BlockScale"]),
     .library(name: "BlockScaleCPU", targets: ["BlockScaleCPU"]),
+    .library(name: "BlockScaleLayers", targets: ["BlockScaleLayers"]),
+    .library(name: "BlockScaleDifferentiation", targets: ["BlockScaleDifferentiation"]),
     .library(name: "Safetensors", targets: ["Safetensors"]),
     .library(name: "Checkpoints", targets: ["Checkpoints"]),
     .executable(name: "blockscale", targets: ["blockscale"]),
+  ],
+  traits: [
+    .trait(
+      name: "Differentiation",
+      description: "The layers under Swift's automatic differentiation (import _Differentiation).")
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -30,6 +37,11 @@ let package = Package(
       name: "BlockScaleCPU",
       dependencies: ["BlockScale", "Minifloat", "_BlockScaleShims"]
     ),
+    .target(name: "BlockScaleLayers", dependencies: ["BlockScale", "Minifloat"]),
+    .target(
+      name: "BlockScaleDifferentiation",
+      dependencies: ["BlockScale", "BlockScaleLayers", "Minifloat"]
+    ),
     .target(
       name: "Safetensors",
       dependencies: [
@@ -42,6 +54,7 @@ let package = Package(
       name: "Checkpoints",
       dependencies: [
         "BlockScale",
+        "BlockScaleCPU",
         "Minifloat",
         "Safetensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
@@ -91,6 +104,18 @@ let package = Package(
       name: "BlockScaleCPUTests",
       dependencies: [
         "BlockScale", "BlockScaleCPU", "Minifloat", "Safetensors", "_BlockScaleTestSupport",
+      ]),
+    .testTarget(
+      name: "BlockScaleLayersTests",
+      dependencies: [
+        "BlockScale", "BlockScaleCPU", "BlockScaleLayers", "Minifloat", "_BlockScaleTestSupport",
+        .product(name: "RealModule", package: "swift-numerics"),
+      ]),
+    .testTarget(
+      name: "BlockScaleDifferentiationTests",
+      dependencies: [
+        "BlockScale", "BlockScaleCPU", "BlockScaleDifferentiation", "BlockScaleLayers", "Minifloat",
+        "_BlockScaleTestSupport",
       ]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(

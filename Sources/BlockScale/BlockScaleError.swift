@@ -12,6 +12,7 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
       case unsupportedRecipe
       case unavailable
       case wrongShape
+      case nonFinite
       case invalidScale
     }
 
@@ -27,6 +28,8 @@ public struct BlockScaleError: Error, Hashable, Sendable, CustomStringConvertibl
     public static let unavailable = Code(kind: .unavailable)
     /// Operands whose shapes or blocks do not fit each other.
     public static let wrongShape = Code(kind: .wrongShape)
+    /// A NaN or an infinity where only numbers can be used.
+    public static let nonFinite = Code(kind: .nonFinite)
     /// A scale that values cannot be divided by.
     public static let invalidScale = Code(kind: .invalidScale)
   }

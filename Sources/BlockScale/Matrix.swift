@@ -26,6 +26,24 @@ public struct Matrix<Value: SourceValue>: Sendable {
     self.values = values
   }
 
+  /// Creates a matrix from values that are known to fit.
+  package init(unchecked values: [Value], rows: Int, columns: Int) {
+    assert(values.count == rows * columns, "The values do not fit the shape")
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+  }
+
+  /// A matrix of zeros.
+  ///
+  /// - Precondition: Both extents are positive.
+  public static func zeros(rows: Int, columns: Int) -> Matrix {
+    precondition(rows > 0 && columns > 0, "A matrix has at least one row and one column")
+    return Matrix(
+      unchecked: [Value](repeating: Value(rounding: 0), count: rows * columns), rows: rows,
+      columns: columns)
+  }
+
   /// The value at a row and column.
   ///
   /// - Precondition: The place lies inside the matrix.

@@ -11,24 +11,10 @@ public struct ReferenceBackend: Sendable, Hashable {
 }
 
 extension ReferenceBackend {
-  /// The product `left · rightᵀ` in FP32.
-  ///
-  /// Products of codes are exact. They are summed in FP32 from the first column to the last; where
-  /// an operand has blocks of 32 columns or more with floating-point scales, each block's sum takes
-  /// the product of the two scales and is added in FP32 to the others (torchao
-  /// `blockwise_fp8_training/kernels.py`, DeepGEMM). Scales of whole rows and tensors, then the
-  /// bias, follow at the end.
-  ///
-  /// - Parameters:
-  ///   - left: M×K.
-  ///   - right: N×K.
-  ///   - bias: N values that are added to every row.
-  /// - Returns: M×N.
-  /// - Throws: ``BlockScaleError`` if the shapes do not fit.
-  /// - Complexity: O(M·N·K).
-  public func multiply(
-    _ left: Operand, _ right: Operand, bias: [Float]? = nil
-  ) throws(BlockScaleError) -> Matrix<Float> {
+  /// The product `left · rightᵀ` before it is rounded.
+  func sums(
+    _ left: Operand, _ right: Operand, bias: [Float]?
+  ) throws(BlockScaleError) -> [Float] {
     guard left.columns == right.columns else {
       throw BlockScaleError(
         .wrongShape,
@@ -62,7 +48,7 @@ extension ReferenceBackend {
         result[m * right.rows + n] = total + (bias?[n] ?? 0)
       }
     }
-    return try Matrix(result, rows: left.rows, columns: right.rows)
+    return result
   }
 }
 

@@ -7,6 +7,9 @@ public protocol SourceValue: Sendable {
   /// The same format as a value.
   static var sourceFormat: SourceFormat { get }
 
+  /// Rounds to this format, half to even, beyond its range to infinity.
+  init(rounding value: Float)
+
   /// Sixteen consecutive values, which need not be aligned.
   static func loadSixteen(_ address: UnsafeRawPointer) -> SIMD16<Float>
 
@@ -15,6 +18,10 @@ public protocol SourceValue: Sendable {
 }
 
 extension Float: SourceValue {
+  /// The value as it is.
+  @inline(__always)
+  public init(rounding value: Float) { self = value }
+
   /// FP32.
   public static var sourceFormat: SourceFormat { .float32 }
 
@@ -34,6 +41,10 @@ extension Float: SourceValue {
 }
 
 extension BFloat16: SourceValue {
+  /// Rounds to this format, half to even, beyond its range to infinity.
+  @inline(__always)
+  public init(rounding value: Float) { self.init(nearest: value, overflow: .ieee) }
+
   /// BF16.
   public static var sourceFormat: SourceFormat { .bfloat16 }
 
@@ -54,6 +65,10 @@ extension BFloat16: SourceValue {
 }
 
 extension Float16: SourceValue {
+  /// Rounds to this format, half to even, beyond its range to infinity.
+  @inline(__always)
+  public init(rounding value: Float) { self.init(value) }
+
   /// FP16.
   public static var sourceFormat: SourceFormat { .float16 }
 

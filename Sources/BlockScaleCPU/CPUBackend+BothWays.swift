@@ -107,12 +107,12 @@ extension CPUBackend {
   }
 }
 
-/// A matrix that is quantized together with its transpose, in strips of as many rows as the transpose
-/// has columns in a block.
+/// A matrix that is quantized together with its transpose, in tiles.
 ///
-/// A strip's columns are taken some at a time, so that their values stay in the cache while they are
-/// looked at from both sides.
-// Sendable in spite of its pointers: every tile of every strip writes to places of its own.
+/// A tile is some strips of as many rows as the transpose has columns in a block. The values of a
+/// strip stay in the cache while they are looked at from both sides; the codes of the transpose are
+/// turned when a tile is complete, so that they are written in longer runs.
+// Sendable in spite of its pointers: every tile writes to places of its own.
 @safe private struct BothWays: @unchecked Sendable {
   let quantizer: PanelQuantizer
   let kernels: Kernels
@@ -120,65 +120,92 @@ extension CPUBackend {
   let otherCodes: UnsafeMutableRawBufferPointer
   let otherScales: UnsafeMutableRawBufferPointer
 
-  /// The columns of a tile, at least; a multiple of the columns of blocks.
-  private var tileColumns: Int {
-    let block = quantizer.blocking.columns
-    return (512 + block - 1) / block * block
-  }
-
-  func run(threads: Int) {
-    let block = quantizer.blocking.columns
-    let strips = (panel.rows + block - 1) / block
-    let tiles = (panel.columns + tileColumns - 1) / tileColumns
-    parallelFor(strips * tiles, threads: threads) { index in
-      let first = (row: index / tiles * block, column: index % tiles * tileColumns)
-      let tile = Tile(
-        rows: first.row..<min(panel.rows, first.row + block),
-        columns: first.column..<min(panel.columns, first.column + tileColumns))
-      quantizer.withWorkspace { workspace in
-        run(tile, workspace)
-      }
-    }
-  }
-
   struct Tile {
     var rows: Range<Int>
     var columns: Range<Int>
   }
 
-  private func run(_ tile: Tile, _ workspace: Workspace) {
-    var part = PanelRun(
-      quantizer: quantizer, kernels: kernels, panel: panel, workspace: workspace, measures: false)
-    if quantizer.blocking.rows > 1 {
-      part.quantizeTallBlocks(tile.rows, tile.columns)
-      transposeSquares(tile)
-    } else {
-      unsafe part.quantizeTransposed(
-        tile.rows, tile.columns, otherCodes: otherCodes, otherScales: otherScales)
-      part.quantizeRows(tile.rows, tile.columns)
+  private var block: Int { quantizer.blocking.columns }
+
+  /// About `extent` rows or columns, a multiple of those of blocks.
+  private func wholeBlocks(_ extent: Int) -> Int { (extent + block - 1) / block * block }
+
+  func run(threads: Int) {
+    let (height, width) = (wholeBlocks(512), wholeBlocks(1024))
+    let tiles = (panel.columns + width - 1) / width
+    parallelFor((panel.rows + height - 1) / height * tiles, threads: threads) { index in
+      let first = (row: index / tiles * height, column: index % tiles * width)
+      let tile = Tile(
+        rows: first.row..<min(panel.rows, first.row + height),
+        columns: first.column..<min(panel.columns, first.column + width))
+      quantizer.withWorkspace { workspace in
+        if quantizer.blocking.rows > 1 {
+          quantizeSquares(tile, workspace)
+        } else {
+          quantizeRows(tile, workspace)
+        }
+      }
     }
   }
 
-  /// Copies codes and scales of square blocks to the transpose.
-  private func transposeSquares(_ tile: Tile) {
-    let block = quantizer.blocking.columns
-    let width = quantizer.rule.scaleFormat.byteCount
-    let grid = quantizer.blocking.grid(rows: panel.rows, columns: panel.columns)
+  private func strips(_ tile: Tile) -> [Range<Int>] {
+    stride(from: tile.rows.lowerBound, to: tile.rows.upperBound, by: block).map {
+      $0..<min(tile.rows.upperBound, $0 + block)
+    }
+  }
+
+  private func panelRun(_ workspace: Workspace) -> PanelRun {
+    PanelRun(
+      quantizer: quantizer, kernels: kernels, panel: panel, workspace: workspace, measures: false)
+  }
+
+  private func quantizeRows(_ tile: Tile, _ workspace: Workspace) {
+    let columns = tile.columns
+    // Codes as they lie here, then two factors for each column.
+    let codeBytes = (tile.rows.count * columns.count + 63) / 64 * 64
+    workspace.reserve(scratch: codeBytes + 8 * columns.count)
+    // Both lie inside the memory just reserved, and every strip has its place in the first.
+    let codes = unsafe workspace.scratch.assumingMemoryBound(to: UInt8.self)
+    let factors = unsafe (workspace.scratch + codeBytes).assumingMemoryBound(to: Float.self)
+    var run = panelRun(workspace)
+    for rows in strips(tile) {
+      unsafe run.quantizeTransposed(
+        rows, columns,
+        codes: codes + (rows.lowerBound - tile.rows.lowerBound) * columns.count,
+        factors: factors, otherScales: otherScales)
+      run.quantizeRows(rows, columns)
+    }
+    unsafe transpose(codes, stride: columns.count, tile)
+  }
+
+  private func quantizeSquares(_ tile: Tile, _ workspace: Workspace) {
+    var run = panelRun(workspace)
+    for rows in strips(tile) { run.quantizeTallBlocks(rows, tile.columns) }
     // All places lie inside the two matrices, whose sizes are those of their shape.
     let codes = unsafe panel.codes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
-    unsafe PanelRun.transpose(
+    unsafe transpose(
       codes + tile.rows.lowerBound * panel.columns + tile.columns.lowerBound,
-      stride: panel.columns, rows: tile.rows.count, columns: tile.columns.count,
+      stride: panel.columns, tile)
+    let width = quantizer.rule.scaleFormat.byteCount
+    let grid = quantizer.blocking.grid(rows: panel.rows, columns: panel.columns)
+    for row in stride(from: tile.rows.lowerBound, to: tile.rows.upperBound, by: block) {
+      for column in stride(from: tile.columns.lowerBound, to: tile.columns.upperBound, by: block) {
+        let (row, column) = (row / block, column / block)
+        let other = unsafe otherScales.baseAddress.unsafelyUnwrapped
+        unsafe (other + (column * grid.rows + row) * width).copyMemory(
+          from: panel.scales.baseAddress.unsafelyUnwrapped + (row * grid.columns + column) * width,
+          byteCount: width)
+      }
+    }
+  }
+
+  /// Writes the codes of a tile to the transpose.
+  private func transpose(_ codes: UnsafePointer<UInt8>, stride: Int, _ tile: Tile) {
+    // The tile lies inside the matrix, and so does its transpose.
+    unsafe PanelRun.transpose(
+      codes, stride: stride, rows: tile.rows.count, columns: tile.columns.count,
       to: otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
         + tile.columns.lowerBound * panel.rows + tile.rows.lowerBound,
       stride: panel.rows, kernels)
-    let row = tile.rows.lowerBound / block
-    for column in stride(from: tile.columns.lowerBound, to: tile.columns.upperBound, by: block) {
-      let column = column / block
-      unsafe (otherScales.baseAddress.unsafelyUnwrapped + (column * grid.rows + row) * width)
-        .copyMemory(
-          from: panel.scales.baseAddress.unsafelyUnwrapped + (row * grid.columns + column) * width,
-          byteCount: width)
-    }
   }
 }

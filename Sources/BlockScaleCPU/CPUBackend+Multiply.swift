@@ -41,10 +41,7 @@ extension CPUBackend {
   ) throws(BlockScaleError) {
     let partDepth = try check(left, right, bias: bias)
     guard result.rows == left.rows, result.columns == right.outputs else {
-      throw BlockScaleError(
-        .wrongShape,
-        "The product of \(left.rows)x\(left.columns) and \(right.outputs)x\(right.depth) is "
-          + "\(left.rows)x\(right.outputs), not \(result.rows)x\(result.columns).")
+      throw .productShape(left, outputs: right.outputs, depth: right.depth, result)
     }
     // A buffer of the result's size.
     unsafe result.values.withUnsafeMutableBytes {

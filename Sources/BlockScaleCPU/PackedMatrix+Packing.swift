@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import BlockScale
-import Minifloat
+public import Minifloat
 import _BlockScaleShims
 
 extension CPUBackend {
@@ -56,14 +56,14 @@ extension CPUBackend {
         }
       }
       foldedScales = buffer
-    case .parts(let partDepth, _, _):
+    case .parts(let partDepth, let scales, let blocking):
       let parts = (depth + partDepth - 1) / partDepth
+      let blockRows = min(blocking.rows, operand.rows)
       partScales = [Float](repeating: 0, count: blockCount * parts * 16)
       for output in 0..<operand.rows {
-        for part in 0..<parts {
-          partScales[(output / 16 * parts + part) * 16 + output % 16] =
-            operand.partScale(row: output, part: part, depth: partDepth)
-        }
+        let source = output / blockRows * parts
+        let target = output / 16 * parts * 16 + output % 16
+        for part in 0..<parts { partScales[target + part * 16] = scales[source + part] }
       }
     case .rows:
       outputScales = (0..<blockCount * 16).map {
@@ -77,17 +77,51 @@ extension CPUBackend {
       outputScales: outputScales, factor: factor)
   }
 
+  /// Lays out the transpose of a matrix as the right operand of products, from one read.
+  ///
+  /// - Parameter matrix: K×N: products sum along its columns.
+  /// - Complexity: O(N·K).
+  public func packTransposed(_ matrix: Matrix<BFloat16>) -> PackedMatrix {
+    let (depth, outputs) = (matrix.rows, matrix.columns)
+    let paddedDepth = (depth + 31) / 32 * 32
+    let blockWords = paddedDepth / 2 * 16
+    let codes = AlignedBuffer(byteCount: (outputs + 15) / 16 * blockWords * 4)
+    if depth < paddedDepth || outputs % 16 != 0 { codes.clear() }
+    // The array is alive during the call; every pair of rows has words of its own in each block.
+    unsafe matrix.values.withUnsafeBytes { values in
+      let from = unsafe UncheckedValue(
+        values.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt16.self))
+      let to = unsafe UncheckedPointer(codes.pointer(to: UInt32.self))
+      // Some pairs at a time, so that each block's words are written in runs.
+      let run = 16
+      parallelFor(((depth + 1) / 2 + run - 1) / run, threads: threads) { index in
+        for pair in index * run..<min((depth + 1) / 2, (index + 1) * run) {
+          let first = unsafe from.value + 2 * pair * outputs
+          unsafe bs_pack_row_pairs(
+            first, 2 * pair + 1 < depth ? first + outputs : nil, outputs, to.value + pair * 16,
+            blockWords)
+        }
+      }
+    }
+    return PackedMatrix(
+      outputs: outputs, depth: depth, format: ColumnFormat(codes: BS_CODES_BF16), codes: codes,
+      codeBlockBytes: blockWords * 4, foldedScales: nil, scaleBlockBytes: 0, partScales: [],
+      partDepth: nil, outputScales: [], factor: 1)
+  }
+
   /// Rearranges codes into 32-bit words of sixteen outputs side by side.
   private func packCodes(of operand: Operand, into buffer: AlignedBuffer, wordBytes: Int) {
     let rowBytes = operand.rowBytes
     let wholeWords = rowBytes / 4
+    let kernels = FP32Kernels(tier)
     parallelFor((operand.rows + 15) / 16, threads: threads) { block in
       unsafe operand.withCodes { codes in
         let rows = min(16, operand.rows - block * 16)
         // The block's own part of the buffer, and rows inside the operand.
         let words = unsafe buffer.pointer(to: UInt32.self) + block * 4 * wordBytes
         let source = unsafe codes.baseAddress.unsafelyUnwrapped + block * 16 * rowBytes
-        unsafe bs_pack_words(source, rowBytes, rows, wholeWords, words)
+        unsafe kernels.packWords(
+          source, rowBytes: rowBytes, rowCount: rows, wordCount: wholeWords, into: words)
         for word in wholeWords..<wordBytes / 4 {
           for row in 0..<16 {
             var value: UInt32 = 0

@@ -8,8 +8,8 @@ import _BlockScaleShims
 ///
 /// A kernel finds the largest magnitudes of blocks, the recipe's rule turns each into a scale and a
 /// factor, and another kernel encodes with the factors. For 16-bit sources the rule is asked once for
-/// each magnitude that occurs. What kernels do not know is left to `BlockQuantizer`: searched scales,
-/// and blocks of several columns whose number is no multiple of 16.
+/// each magnitude that occurs. What kernels do not know is left to `BlockQuantizer`: searched and
+/// alternative scales, and blocks of several columns whose number is no multiple of 16.
 package struct PanelQuantizer: Sendable {
   package let reference: BlockQuantizer
   let kernels: Kernels?
@@ -36,7 +36,8 @@ package struct PanelQuantizer: Sendable {
   package func quantize(_ panel: BlockQuantizer.Panel, measures: Bool) -> [ErrorMetrics] {
     let grid = blocking.grid(rows: panel.rows, columns: panel.columns)
     let hasWholeBlocks = blocking.columns % 16 == 0 || blocking.columns >= panel.columns
-    guard let kernels, !reference.searchesScales, hasWholeBlocks, panel.columns > 0,
+    guard let kernels, !reference.searchesScales, rule.alternative == nil, hasWholeBlocks,
+      panel.columns > 0,
       panel.rows > 0
     else {
       return quantizeByReference(panel, measures: measures)
@@ -53,7 +54,9 @@ package struct PanelQuantizer: Sendable {
         run.quantizeWithOneScale()
       } else if blocking.rows > 1 {
         run.quantizeTallBlocks()
-      } else if rule.element.format == .e2m1, source != .float32, rule.scaleFormat.byteCount == 1 {
+      } else if rule.element.format == .e2m1, source != .float32, rule.scaleFormat.byteCount == 1,
+        min(blocking.columns, panel.columns) <= 128
+      {
         run.quantizeByThresholds()
       } else {
         run.quantizeRows()

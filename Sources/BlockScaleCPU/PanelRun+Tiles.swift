@@ -11,23 +11,23 @@ extension PanelRun {
     for row in rows {
       unsafe kernels.functions.block_maxima(
         source.byteCount, values(row, columns.lowerBound), columns.count, block, workspace.maxima)
-      var erased: [Int] = []
-      for blockColumn in blocks {
-        let isErased = unsafe choose(
-          at: blockColumn - blocks.lowerBound, scaleIndex: row * blockCount + blockColumn,
-          in: panel.scales, rows: row..<row + 1, columns: self.columns(blockColumn))
-        if isErased { erased.append(blockColumn) }
-      }
+      let erased = unsafe chooseAll(
+        blocks.count, scale: row * blockCount + blocks.lowerBound, in: panel.scales
+      ) { (row..<row + 1, self.columns(blocks.lowerBound + $0)) }
       encode(row, columns.lowerBound, count: columns.count, block: block, at: 0)
-      for blockColumn in erased { erase(row, self.columns(blockColumn)) }
+      for index in erased { erase(row, self.columns(blocks.lowerBound + index)) }
     }
   }
 
   /// One column of 8-bit blocks of the transpose, which are as long as there are rows, for some of its
   /// rows, which are columns here.
+  ///
+  /// - Parameters:
+  ///   - codes: Receives the codes as they lie here, row by row.
+  ///   - factors: Memory for two floats a column.
   func quantizeTransposed(
-    _ rows: Range<Int>, _ columns: Range<Int>, otherCodes: UnsafeMutableRawBufferPointer,
-    otherScales: UnsafeMutableRawBufferPointer
+    _ rows: Range<Int>, _ columns: Range<Int>, codes: UnsafeMutablePointer<UInt8>,
+    factors multipliers: UnsafeMutablePointer<Float>, otherScales: UnsafeMutableRawBufferPointer
   ) {
     workspace.reserve(blocks: columns.count)
     findColumnMaxima(rows, columns)
@@ -41,18 +41,10 @@ extension PanelRun {
     // The transpose's blocks along its rows are as many as there are strips of rows here.
     let otherCount = (panel.rows + blocking.columns - 1) / blocking.columns
     let otherColumn = rows.lowerBound / blocking.columns
-    var erased: [Int] = []
-    for column in columns {
-      let isErased = unsafe choose(
-        at: column - columns.lowerBound, scaleIndex: column * otherCount + otherColumn,
-        in: otherScales, rows: rows, columns: column..<column + 1)
-      if isErased { erased.append(column - columns.lowerBound) }
-    }
-    // Codes row by row as they lie here, then the two arrays of factors.
-    let codeBytes = (rows.count * columns.count + 63) / 64 * 64
-    workspace.reserve(scratch: codeBytes + 8 * columns.count)
-    let codes = unsafe workspace.scratch.assumingMemoryBound(to: UInt8.self)
-    let multipliers = unsafe (workspace.scratch + codeBytes).assumingMemoryBound(to: Float.self)
+    let erased = unsafe chooseAll(
+      columns.count, scale: columns.lowerBound * otherCount + otherColumn, step: otherCount,
+      in: otherScales
+    ) { (rows, columns.lowerBound + $0..<columns.lowerBound + $0 + 1) }
     let divisors = unsafe multipliers + columns.count
     let mode = unsafe splitFactors(columns.count, multipliers, divisors)
     var rule = kernelRule
@@ -64,11 +56,6 @@ extension PanelRun {
     for column in erased {
       for row in 0..<rows.count { unsafe codes[row * columns.count + column] = 0 }
     }
-    unsafe Self.transpose(
-      codes, stride: columns.count, rows: rows.count, columns: columns.count,
-      to: otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
-        + columns.lowerBound * panel.rows + rows.lowerBound,
-      stride: panel.rows, kernels)
   }
 
   /// Writes multipliers and divisors apart, all of one kind; see `encode_columns`.
@@ -95,7 +82,7 @@ extension PanelRun {
     _ bytes: UnsafePointer<UInt8>, stride: Int, rows: Int, columns: Int,
     to result: UnsafeMutablePointer<UInt8>, stride resultStride: Int, _ kernels: Kernels
   ) {
-    let (tileRows, tileColumns) = (128, 64)
+    let (tileRows, tileColumns) = (512, 64)
     unsafe withUnsafeTemporaryAllocation(byteCount: tileRows * tileColumns, alignment: 64) { tile in
       let tile = unsafe tile.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
       for row in Swift.stride(from: 0, to: rows, by: tileRows) {

@@ -106,12 +106,65 @@ import _BlockScaleShims
     return (rule.choose(withoutNaN), withoutNaN)
   }
 
-  /// Finds scale and factor of a block from its maximum, at `index` in the workspace, and stores the
-  /// scale; the panel's scale has another index.
+  /// Finds scales and factors of blocks from their maxima, the first ones in the workspace, and stores
+  /// the scales.
+  ///
+  /// - Parameters:
+  ///   - scale: The index of the first block's scale.
+  ///   - step: How far apart scales are.
+  ///   - place: The rows and columns of a block.
+  /// - Returns: The blocks to be erased.
+  @inline(__always)
+  func chooseAll(
+    _ count: Int, scale firstScale: Int, step: Int = 1, in scales: UnsafeMutableRawBufferPointer,
+    place: (_ index: Int) -> (rows: Range<Int>, columns: Range<Int>)
+  ) -> [Int] {
+    var erased: [Int] = []
+    // Constants of the loop, so that nothing is retained in it.
+    let maxima = unsafe workspace.maxima
+    let factors = unsafe workspace.factors
+    let known = unsafe workspace.known
+    let isWide = source == .float32
+    let scaleWidth = rule.scaleFormat.byteCount
+    let address = unsafe scales.baseAddress.unsafelyUnwrapped
+    for index in 0..<count {
+      let magnitude = unsafe maxima[index]
+      let scaleIndex = firstScale + index * step
+      if !isWide, !measures {
+        let choice = unsafe known[Int(magnitude)]
+        if choice.scale != 0 {
+          unsafe factors[index] = choice.factor
+          switch scaleWidth {
+          case 4:
+            unsafe address.storeBytes(
+              of: ~choice.scale, toByteOffset: scaleIndex * 4, as: UInt32.self)
+          case 2:
+            unsafe address.storeBytes(
+              of: UInt16(truncatingIfNeeded: ~choice.scale), toByteOffset: scaleIndex * 2,
+              as: UInt16.self)
+          default:
+            unsafe address.storeBytes(
+              of: UInt8(truncatingIfNeeded: ~choice.scale), toByteOffset: scaleIndex,
+              as: UInt8.self)
+          }
+          continue
+        }
+      }
+      let (rows, columns) = place(index)
+      if unsafe choose(
+        at: index, scaleIndex: scaleIndex, in: scales, rows: rows, columns: columns)
+      {
+        erased.append(index)
+      }
+    }
+    return erased
+  }
+
+  /// Finds scale and factor of one block, at `index` in the workspace.
   ///
   /// - Returns: Whether the block is to be erased.
-  @inline(__always)
-  func choose(
+  @inline(never)
+  private func choose(
     at index: Int, scaleIndex: Int, in scales: UnsafeMutableRawBufferPointer, rows: Range<Int>,
     columns: Range<Int>
   ) -> Bool {
@@ -196,19 +249,16 @@ import _BlockScaleShims
     let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
     let rowsAtOnce = joins ? max(1, Self.stepValues / panel.columns) : 1
     workspace.reserve(blocks: rowsAtOnce * blockCount)
+    // While one run is encoded, the memory of the next one is on its way.
+    kernelRule.ahead = UInt32(truncatingIfNeeded: rowsAtOnce * valueRowBytes)
     var row = 0
     while row < panel.rows {
       let rows = min(rowsAtOnce, panel.rows - row)
       let count = rows * panel.columns
       unsafe kernels.functions.block_maxima(
         source.byteCount, values(row, 0), count, block, workspace.maxima)
-      var erased: [Int] = []
-      for index in 0..<rows * blockCount {
-        let isErased = unsafe choose(
-          at: index, scaleIndex: row * blockCount + index, in: panel.scales,
-          rows: row + index / blockCount..<row + index / blockCount + 1,
-          columns: columns(index % blockCount))
-        if isErased { erased.append(index) }
+      let erased = unsafe chooseAll(rows * blockCount, scale: row * blockCount, in: panel.scales) {
+        (row + $0 / blockCount..<row + $0 / blockCount + 1, columns($0 % blockCount))
       }
       encode(row, 0, count: count, block: block, at: 0)
       for index in erased { erase(row + index / blockCount, columns(index % blockCount)) }
@@ -236,13 +286,9 @@ import _BlockScaleShims
       let strip = first..<min(allColumns.upperBound, first + width)
       let blocks = first / block..<(strip.upperBound + block - 1) / block
       findMaxima(rows, strip)
-      var erased: [Int] = []
-      for blockColumn in blocks {
-        let isErased = unsafe choose(
-          at: blockColumn - blocks.lowerBound, scaleIndex: firstScale + blockColumn,
-          in: panel.scales, rows: rows, columns: columns(blockColumn))
-        if isErased { erased.append(blockColumn) }
-      }
+      let erased = unsafe chooseAll(
+        blocks.count, scale: firstScale + blocks.lowerBound, in: panel.scales
+      ) { (rows, columns(blocks.lowerBound + $0)) }
       if measures {
         // Errors add up block by block.
         for blockColumn in blocks {
@@ -256,7 +302,9 @@ import _BlockScaleShims
       } else {
         for row in rows { encode(row, strip.lowerBound, count: strip.count, block: block, at: 0) }
       }
-      for blockColumn in erased { for row in rows { erase(row, columns(blockColumn)) } }
+      for index in erased {
+        for row in rows { erase(row, columns(blocks.lowerBound + index)) }
+      }
     }
   }
 

@@ -33,13 +33,17 @@ struct Product<Kernels: TileKernels>: Sendable {
     leftScales = FoldedRowScales(left)
     let parts = partDepth.map { (left.columns + $0 - 1) / $0 } ?? 0
     let tileRows = kernels.tileRows
-    if let partDepth, left.partDepth != nil {
+    if let partDepth, case .parts(let leftDepth, let leftScales, let blocking) = left.scaling {
       let tiles = (left.rows + tileRows - 1) / tileRows
+      let leftParts = (left.columns + leftDepth - 1) / leftDepth
+      let blockRows = min(blocking.rows, left.rows)
+      let ratio = leftDepth / partDepth
       var scales = [Float](repeating: 0, count: tiles * parts * tileRows)
       for row in 0..<left.rows {
+        let source = row / blockRows * leftParts
+        let target = row / tileRows * parts * tileRows + row % tileRows
         for part in 0..<parts {
-          scales[(row / tileRows * parts + part) * tileRows + row % tileRows] =
-            left.partScale(row: row, part: part, depth: partDepth)
+          scales[target + part * tileRows] = leftScales[source + part / ratio]
         }
       }
       rowPartScales = scales

@@ -5,6 +5,10 @@ import _BlockScaleShims
 /// Kernels whose sums are vectors of FP32: all tiers but AMX.
 @safe
 struct FP32Kernels: TileKernels {
+  typealias PackWords =
+    @convention(c) @Sendable (
+      UnsafeRawPointer?, Int, Int, Int, UnsafeMutablePointer<UInt32>?
+    ) -> Void
   typealias Decode =
     @convention(c) @Sendable (
       UnsafePointer<bs_columns_t>?, Int, Int, UnsafeMutablePointer<Float>?, Int
@@ -34,6 +38,7 @@ struct FP32Kernels: TileKernels {
 
   let tileRows: Int
   let tileColumns: Int
+  private let packColumnWords: PackWords
   private let decodeColumns: Decode
   private let multiplyTile: Multiply
   private let multiplyFew: MultiplyRows
@@ -45,7 +50,8 @@ struct FP32Kernels: TileKernels {
   // it meets stay in the first-level cache.
   let blockColumns = 128
   let blockDepth = 1024
-  let fewRows = 4
+  // Scales of rows are laid out by tiles, of which there may be one here.
+  var fewRows: Int { min(4, tileRows) }
 
   /// The kernels of a tier that has them.
   init(_ tier: CPUTier) {
@@ -53,6 +59,7 @@ struct FP32Kernels: TileKernels {
     case .portable:
       tileRows = bs_tile_rows_portable()
       tileColumns = bs_tile_columns_portable()
+      unsafe packColumnWords = bs_pack_words_portable
       unsafe decodeColumns = bs_decode_portable
       unsafe multiplyTile = bs_multiply_portable
       unsafe multiplyFew = bs_multiply_rows_portable
@@ -63,6 +70,7 @@ struct FP32Kernels: TileKernels {
       case .neon:
         tileRows = bs_tile_rows_neon()
         tileColumns = bs_tile_columns_neon()
+        unsafe packColumnWords = bs_pack_words_neon
         unsafe decodeColumns = bs_decode_neon
         unsafe multiplyTile = bs_multiply_neon
         unsafe multiplyFew = bs_multiply_rows_neon
@@ -74,6 +82,7 @@ struct FP32Kernels: TileKernels {
       case .avx2:
         tileRows = bs_tile_rows_avx2()
         tileColumns = bs_tile_columns_avx2()
+        unsafe packColumnWords = bs_pack_words_avx2
         unsafe decodeColumns = bs_decode_avx2
         unsafe multiplyTile = bs_multiply_avx2
         unsafe multiplyFew = bs_multiply_rows_avx2
@@ -83,6 +92,7 @@ struct FP32Kernels: TileKernels {
       case .avx512, .amx:
         tileRows = bs_tile_rows_avx512()
         tileColumns = bs_tile_columns_avx512()
+        unsafe packColumnWords = bs_pack_words_avx512
         unsafe decodeColumns = bs_decode_avx512
         unsafe multiplyTile = bs_multiply_avx512
         unsafe multiplyFew = bs_multiply_rows_avx512
@@ -97,10 +107,18 @@ struct FP32Kernels: TileKernels {
   func begin() {}
   func end() {}
 
+  /// Rearranges sixteen or fewer rows of 32-bit words, `rowBytes` apart, as columns.
+  func packWords(
+    _ rows: UnsafeRawPointer, rowBytes: Int, rowCount: Int, wordCount: Int,
+    into words: UnsafeMutablePointer<UInt32>
+  ) {
+    // The caller vouches for the extents, here and below.
+    unsafe packColumnWords(rows, rowBytes, rowCount, wordCount, words)
+  }
+
   func packRows(
     _ source: bs_rows_t, row: Int, rows: Int, paddedDepth: Int, into a: UnsafeMutablePointer<Float>
   ) {
-    // The caller vouches for the extents, here and below.
     unsafe withUnsafePointer(to: source) { unsafe pack($0, row, rows, paddedDepth, a) }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import BlockScale
+import BlockScaleCPU
 import OrderedCollections
 import Safetensors
 import Synchronization
@@ -74,7 +75,7 @@ public struct Comparison: Sendable {
       let panels = splitIntoPanels(
         matrices: left.matrices, rows: left.rows, rowBytes: max(left.columns, 1), unit: 128,
         bytes: 1 << 20)
-      try parallelFor(panels.count, jobs: jobs) { index in
+      parallelFor(panels.count, threads: jobs) { index in
         let (matrix, rows) = panels[index]
         let part = ErrorMetrics(
           reference: left.values(matrix: matrix, rows: rows),
@@ -83,7 +84,7 @@ public struct Comparison: Sendable {
       }
     } else if let (stack, plain, stackIsReference) = Self.stackAndPlain(left, right) {
       // Plain fused experts lie as [experts, inputs, outputs], quantized ones transposed.
-      try parallelFor(stack.matrices, jobs: jobs) { matrix in
+      parallelFor(stack.matrices, threads: jobs) { matrix in
         let rows = matrix * stack.columns..<(matrix + 1) * stack.columns
         let decoded = transposed(
           stack.values(matrix: matrix, rows: 0..<stack.rows), rows: stack.rows,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import BlockScaleCPU
 import Safetensors
 
 /// One step of a conversion: the parameters that must be worked on together.
@@ -40,7 +41,7 @@ struct CopyUnit: ConversionUnit {
   func run(_ context: ConversionContext) throws -> [TensorReport] {
     let chunk = 8 << 20
     let count = source.info.byteCount
-    try parallelFor((count + chunk - 1) / chunk, jobs: context.jobs) { index in
+    try parallelFor((count + chunk - 1) / chunk, threads: context.jobs) { index in
       let range = index * chunk..<min(count, (index + 1) * chunk)
       defer { extendLifetime(source.file) }
       // The file is alive, and the range is checked.

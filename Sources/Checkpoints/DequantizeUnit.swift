@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import BlockScaleCPU
 import Minifloat
 import Safetensors
+import Synchronization
 
 /// Decodes a block-scaled tensor to values.
 struct DequantizeUnit: ConversionUnit {
@@ -20,12 +22,29 @@ struct DequantizeUnit: ConversionUnit {
   var byteCount: Int { source.byteCount }
 
   func run(_ context: ConversionContext) throws -> [TensorReport] {
-    let values = try ValueReader(source)
+    let reader = PanelReader(tensor: source)
+    let dequantizer = PanelDequantizer(
+      try source.dequantizer(), to: format, on: CPUBackend(threads: context.jobs))
     let width = format.byteCount
-    let panels = values.panels
-    try parallelFor(panels.count, jobs: context.jobs) { index in
+    let panels = reader.panels()
+    // Values that were written; their memory is used again.
+    let idle = Mutex<[[UInt8]]>([])
+    try parallelFor(panels.count, threads: context.jobs) { index in
       let (matrix, rows) = panels[index]
-      let bytes = format.bytes(of: values.values(matrix: matrix, rows: rows))
+      let panel = reader.panel(matrix: matrix, rows: rows)
+      var bytes = idle.withLock { $0.popLast() } ?? []
+      bytes.resize(rows.count * source.columns * width)
+      // Arrays that are alive during the calls, of the sizes that the panel's shape gives.
+      unsafe bytes.withUnsafeMutableBytes { values in
+        unsafe panel.codes.withUnsafeBytes { codes in
+          unsafe panel.scales.withUnsafeBytes { scales in
+            unsafe dequantizer.dequantize(
+              codes: codes, scales: scales, rows: rows.count, columns: source.columns,
+              into: values)
+          }
+        }
+      }
+      defer { idle.withLock { $0.append(bytes) } }
       let matrixBytes = source.rows * source.columns * width
       guard source.isStack else {
         try context.output.write(
@@ -65,33 +84,5 @@ extension SourceFormat {
     case .bfloat16: .bf16
     case .float16: .f16
     }
-  }
-
-  /// Values rounded to this format, as little-endian bytes.
-  func bytes(of values: [Float]) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(values.count * byteCount)
-    for value in values {
-      switch self {
-      case .float32:
-        let bits = value.bitPattern
-        result.append(UInt8(truncatingIfNeeded: bits))
-        result.append(UInt8(truncatingIfNeeded: bits >> 8))
-        result.append(UInt8(truncatingIfNeeded: bits >> 16))
-        result.append(UInt8(truncatingIfNeeded: bits >> 24))
-      case .bfloat16:
-        // Round half to even in the upper half; NaN stays one.
-        let bits = value.bitPattern
-        let upper =
-          value.isNaN ? bits >> 16 | 0x40 : (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16
-        result.append(UInt8(truncatingIfNeeded: upper))
-        result.append(UInt8(truncatingIfNeeded: upper >> 8))
-      case .float16:
-        let bits = Float16(value).bitPattern
-        result.append(UInt8(truncatingIfNeeded: bits))
-        result.append(UInt8(truncatingIfNeeded: bits >> 8))
-      }
-    }
-    return result
   }
 }

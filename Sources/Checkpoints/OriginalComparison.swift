@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import BlockScaleCPU
 import OrderedCollections
 import Safetensors
 import Synchronization
@@ -18,6 +19,8 @@ struct OriginalComparison: Sendable {
     self.original = original
     self.jobs = jobs
     var maxima: [String: Float] = [:]
+    // Each thread looks at chunks of its own.
+    let cpu = CPUBackend(threads: 1)
     let tensors = checkpoint.quantizedTensors
     for group in FusedPartners.groups(tensors, name: { $0.name }) {
       let largest = Mutex<UInt32>(0)
@@ -27,12 +30,13 @@ struct OriginalComparison: Sendable {
         else { continue }
         let chunk = QuantizeUnit.panelBytes
         let count = source.info.byteCount
-        try parallelFor((count + chunk - 1) / chunk, jobs: jobs) { index in
+        parallelFor((count + chunk - 1) / chunk, threads: jobs) { index in
           defer { extendLifetime(source.file) }
           // The file is alive, and the range is checked.
-          let bits = unsafe source.info.dtype.sourceFormat.maximumMagnitudeBits(
+          let bits = unsafe cpu.maximumMagnitudeBits(
             source.file.bytes(
-              of: source.info, in: index * chunk..<min(count, (index + 1) * chunk)))
+              of: source.info, in: index * chunk..<min(count, (index + 1) * chunk)),
+            of: source.info.dtype.sourceFormat)
           largest.withLock { $0 = max($0, bits) }
         }
       }
@@ -128,9 +132,11 @@ struct OriginalComparison: Sendable {
     } else if scheme == .nvfp4, rule.tensorScale != nil {
       return nil
     }
-    let quantizer = BlockQuantizer(
-      rule: rule, blocking: scheme.blocking, source: format, tensorMaximum: maximum,
-      searchesScales: searched)
+    let quantizer = PanelQuantizer(
+      BlockQuantizer(
+        rule: rule, blocking: scheme.blocking, source: format, tensorMaximum: maximum,
+        searchesScales: searched),
+      on: CPUBackend(threads: jobs))
     let reader = PanelReader(tensor: tensor)
     let columns = tensor.columns
     let rowCount = source.info.shape.first ?? 0
@@ -138,7 +144,7 @@ struct OriginalComparison: Sendable {
       matrices: 1, rows: rowCount, rowBytes: columns * format.byteCount, unit: 128,
       bytes: QuantizeUnit.panelBytes)
     let total = Mutex(0)
-    try parallelFor(panels.count, jobs: jobs) { index in
+    parallelFor(panels.count, threads: jobs) { index in
       let rows = panels[index].rows
       let grid = scheme.blocking.grid(rows: rows.count, columns: columns)
       var codes = [UInt8](repeating: 0, count: rows.count * tensor.element.byteCount(columns))
@@ -153,7 +159,8 @@ struct OriginalComparison: Sendable {
           unsafe quantizer.quantize(
             BlockQuantizer.Panel(
               values: source.file.bytes(of: source.info, in: range),
-              rows: rows.count, columns: columns, codes: codes, scales: scales))
+              rows: rows.count, columns: columns, codes: codes, scales: scales),
+            measures: false)
         }
       }
       let stored = reader.panel(matrix: 0, rows: rows)

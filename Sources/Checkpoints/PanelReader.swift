@@ -12,6 +12,17 @@ struct CodePanel: Sendable {
   var scales: [UInt8]
 }
 
+extension [UInt8] {
+  /// Makes the array as long as needed; its bytes are to be written over.
+  mutating func resize(_ byteCount: Int) {
+    if count > byteCount {
+      removeLast(count - byteCount)
+    } else if count < byteCount {
+      append(contentsOf: repeatElement(0, count: byteCount - count))
+    }
+  }
+}
+
 /// Reads panels of a stored tensor, whatever the order of its bytes.
 struct PanelReader: Sendable {
   let tensor: QuantizedTensor

@@ -31,8 +31,8 @@ struct PanelWriter: Sendable {
     try output.write(littleEndianBytes(value.bitPattern), to: place, at: 0)
   }
 
-  /// Writes a panel.
-  func write(_ panel: consuming CodePanel) throws {
+  /// Writes a panel, whose codes may be reordered on the way.
+  func write(_ panel: inout CodePanel) throws {
     try writeCodes(&panel)
     try writeScales(panel)
   }

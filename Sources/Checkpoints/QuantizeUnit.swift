@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import BlockScaleCPU
 import Safetensors
 import Synchronization
 
@@ -20,8 +21,9 @@ struct QuantizeUnit: ConversionUnit {
   let recipe: Recipe
   let searchesScales: Bool
 
-  /// The bytes of values that a thread works on at once.
-  static let panelBytes = 4 << 20
+  /// The bytes of values that a thread works on at once: their codes are still in the cache when they
+  /// are written.
+  static let panelBytes = 1 << 20
 
   var name: String { members[0].source.info.name }
   var outputs: [(file: Int, tensor: OutputTensor)] {
@@ -37,17 +39,19 @@ struct QuantizeUnit: ConversionUnit {
   /// The largest magnitude of all members.
   private func sharedMaximum(_ context: ConversionContext) throws -> Float {
     let maximum = Mutex<UInt32>(0)
+    // Each thread looks at chunks of its own.
+    let cpu = CPUBackend(threads: 1)
     for member in members {
       let tensor = member.source.info
       let count = tensor.byteCount
       // A multiple of every element's width.
       let chunk = Self.panelBytes
-      try parallelFor((count + chunk - 1) / chunk, jobs: context.jobs) { index in
+      try parallelFor((count + chunk - 1) / chunk, threads: context.jobs) { index in
         let range = index * chunk..<min(count, (index + 1) * chunk)
         defer { extendLifetime(member.source.file) }
         // The file is alive, and the range is checked.
         let values = unsafe member.source.file.bytes(of: tensor, in: range)
-        let bits = unsafe member.sourceFormat.maximumMagnitudeBits(values)
+        let bits = unsafe cpu.maximumMagnitudeBits(values, of: member.sourceFormat)
         if bits >= Float.infinity.bitPattern {
           throw unsafe nonFinite(values, member, firstByte: range.lowerBound)
         }
@@ -68,33 +72,40 @@ struct QuantizeUnit: ConversionUnit {
         .unsupported,
         "The recipe '\(recipe.rawValue)' does not define \(scheme.rawValue).")
     }
-    let quantizer = BlockQuantizer(
-      rule: rule, blocking: scheme.blocking, source: member.sourceFormat, tensorMaximum: maximum,
-      searchesScales: searchesScales)
+    let quantizer = PanelQuantizer(
+      BlockQuantizer(
+        rule: rule, blocking: scheme.blocking, source: member.sourceFormat,
+        tensorMaximum: maximum, searchesScales: searchesScales),
+      on: CPUBackend(threads: context.jobs))
     let writer = PanelWriter(shape: member.shape, form: member.form, output: context.output)
     let rowBytes = member.shape.columns * member.sourceFormat.byteCount
     let panels = writer.panels(rowBytes: rowBytes, bytes: Self.panelBytes)
-    let metrics = Mutex(ErrorMetrics())
-    try parallelFor(panels.count, jobs: context.jobs) { index in
+    let metrics = Mutex([ErrorMetrics](repeating: ErrorMetrics(), count: panels.count))
+    // Panels that were written; their memory is used again, since new pages cost more than the work.
+    let idle = Mutex<[CodePanel]>([])
+    try parallelFor(panels.count, threads: context.jobs) { index in
       let (matrix, rows) = panels[index]
       defer { extendLifetime(member.source.file) }
       let grid = scheme.blocking.grid(rows: rows.count, columns: member.shape.columns)
-      var panel = CodePanel(
-        matrix: matrix, rows: rows,
-        codes: [UInt8](
-          repeating: 0, count: rows.count * member.shape.element.byteCount(member.shape.columns)),
-        scales: [UInt8](
-          repeating: 0, count: grid.rows * grid.columns * member.shape.scaleFormat.byteCount))
+      var panel =
+        idle.withLock { $0.popLast() } ?? CodePanel(matrix: 0, rows: 0..<0, codes: [], scales: [])
+      panel.matrix = matrix
+      panel.rows = rows
+      panel.codes.resize(rows.count * member.shape.element.byteCount(member.shape.columns))
+      panel.scales.resize(grid.rows * grid.columns * member.shape.scaleFormat.byteCount)
       // The values live as long as the file or the gathered copy, both alive during the call.
       let error = try unsafe member.withValues(matrix: matrix, rows: rows) { values in
-        let error = unsafe panel.codes.withUnsafeMutableBytes { codes in
+        let parts = unsafe panel.codes.withUnsafeMutableBytes { codes in
           unsafe panel.scales.withUnsafeMutableBytes { scales in
             unsafe quantizer.quantize(
               BlockQuantizer.Panel(
                 values: values, rows: rows.count, columns: member.shape.columns, codes: codes,
-                scales: scales))
+                scales: scales),
+              measures: true)
           }
         }
+        var error = ErrorMetrics()
+        for part in parts { error.merge(part) }
         // Scales that overflow FP16 count as well, but only values can be pointed at.
         if error.nonFiniteCount > 0,
           unsafe member.sourceFormat.maximumMagnitudeBits(values) >= Float.infinity.bitPattern
@@ -103,8 +114,9 @@ struct QuantizeUnit: ConversionUnit {
         }
         return error
       }
-      try writer.write(panel)
-      metrics.withLock { $0.merge(error) }
+      try writer.write(&panel)
+      idle.withLock { $0.append(panel) }
+      metrics.withLock { $0[index] = error }
       if !member.isTransposed {
         let first = member.firstByte(matrix, rows)
         member.source.file.discard(first..<first + rows.count * rowBytes, of: member.source.info)
@@ -119,7 +131,8 @@ struct QuantizeUnit: ConversionUnit {
     return TensorReport(
       name: member.source.info.name, action: .quantized, format: scheme.rawValue,
       shape: member.source.info.shape, bytesBefore: member.source.info.byteCount,
-      bytesAfter: outputBytes, error: metrics.withLock { $0 },
+      bytesAfter: outputBytes,
+      error: metrics.withLock { $0.reduce(into: ErrorMetrics()) { $0.merge($1) } },
       notes: members.count > 1 && scheme.hasTensorScale
         ? [
           "shares its tensor scale with "

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import BlockScaleCPU
 import Minifloat
 import Safetensors
 import Synchronization
@@ -66,11 +67,11 @@ struct RelayoutUnit: ConversionUnit {
     let panels = writer.panels(
       rowBytes: member.source.element.byteCount(member.source.columns), bytes: 1 << 20)
     let changed = Mutex(ScaleChange.Counts())
-    try parallelFor(panels.count, jobs: context.jobs) { index in
+    try parallelFor(panels.count, threads: context.jobs) { index in
       let (matrix, rows) = panels[index]
       var panel = reader.panel(matrix: matrix, rows: rows)
       let counts = change.apply(to: &panel, columns: member.source.columns)
-      try writer.write(panel)
+      try writer.write(&panel)
       changed.withLock { $0.add(counts) }
       context.advance(member.source.byteCount / panels.count)
     }
@@ -99,7 +100,7 @@ struct RelayoutUnit: ConversionUnit {
     for member in members {
       let reader = PanelReader(tensor: member.source)
       let panels = reader.panels()
-      try parallelFor(panels.count, jobs: context.jobs) { index in
+      parallelFor(panels.count, threads: context.jobs) { index in
         let panel = reader.panel(matrix: panels[index].matrix, rows: panels[index].rows)
         var exponent = -127
         for (block, code) in panel.scales.enumerated() where code != 0xFF {

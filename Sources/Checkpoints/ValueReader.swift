@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import BlockScaleCPU
 import Minifloat
 import Safetensors
 
@@ -8,7 +9,7 @@ import Safetensors
 struct ValueReader: Sendable {
   private enum Source {
     case plain(StoredTensor, width: Int)
-    case quantized(PanelReader, BlockDequantizer)
+    case quantized(PanelReader, PanelDequantizer)
   }
 
   private let source: Source
@@ -21,7 +22,10 @@ struct ValueReader: Sendable {
 
   init(_ tensor: QuantizedTensor) throws {
     let reader = PanelReader(tensor: tensor)
-    source = .quantized(reader, try tensor.dequantizer())
+    // Each thread decodes panels of its own.
+    source = .quantized(
+      reader,
+      PanelDequantizer(try tensor.dequantizer(), to: .float32, on: CPUBackend(threads: 1)))
     (matrices, rows, columns) = (tensor.matrices, tensor.rows, tensor.columns)
     panels = reader.panels()
   }
@@ -63,7 +67,8 @@ struct ValueReader: Sendable {
         unsafe panel.codes.withUnsafeBytes { codes in
           unsafe panel.scales.withUnsafeBytes { scales in
             unsafe dequantizer.dequantize(
-              codes: codes, scales: scales, rows: rows.count, columns: columns, into: values)
+              codes: codes, scales: scales, rows: rows.count, columns: columns,
+              into: UnsafeMutableRawBufferPointer(values))
           }
         }
         initialized = count

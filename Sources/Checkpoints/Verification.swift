@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import BlockScale
+import BlockScaleCPU
 import Minifloat
 import OrderedCollections
 import Safetensors
@@ -91,7 +92,7 @@ public struct Verification: Sendable {
     let reader = PanelReader(tensor: tensor)
     let panels = reader.panels()
     let findings = Mutex(Findings())
-    try parallelFor(panels.count, jobs: jobs) { index in
+    parallelFor(panels.count, threads: jobs) { index in
       let (matrix, rows) = panels[index]
       let panel = reader.panel(matrix: matrix, rows: rows)
       var part = Findings()
@@ -167,7 +168,7 @@ public struct Verification: Sendable {
       rule: rule, blocking: scheme.blocking, source: .float32, tensorMaximum: maximum)
     let sum = Mutex(ErrorMetrics())
     let panels = values.panels
-    try parallelFor(panels.count, jobs: jobs) { index in
+    parallelFor(panels.count, threads: jobs) { index in
       let (matrix, rows) = panels[index]
       let decoded = values.values(matrix: matrix, rows: rows)
       let grid = scheme.blocking.grid(rows: rows.count, columns: values.columns)
@@ -212,7 +213,7 @@ public struct Verification: Sendable {
     guard tensor.blocking == .tensor else { return 0 }
     let maximum = Mutex<Float>(0)
     let panels = values.panels
-    try parallelFor(panels.count, jobs: jobs) { index in
+    parallelFor(panels.count, threads: jobs) { index in
       let part = values.values(matrix: panels[index].matrix, rows: panels[index].rows)
         .reduce(Float(0)) { max($0, $1.magnitude) }
       maximum.withLock { $0 = max($0, part) }

@@ -35,11 +35,18 @@ public struct BFloat16: BinaryMinifloat {
   /// Creates the nearest representable value, ties to even.
   @inlinable
   public init(nearest value: Float, overflow: OverflowRule) {
-    guard !value.isNaN else {
-      self.init(quieting: Double(value))
+    // The format is the upper half of FP32, so rounding is an addition that may carry upwards.
+    let bits = value.bitPattern
+    let rounded = (bits &+ 0x7FFF &+ (bits &>> 16 & 1)) &>> 16
+    guard bits & 0x7FFF_FFFF < 0x7F80_0000, rounded & 0x7FFF < 0x7F80 else {
+      if value.isNaN {
+        self.init(quieting: Double(value))
+      } else {
+        self.init(bitPattern: UInt16(Self.format.encodeNearest(value, overflow: overflow)))
+      }
       return
     }
-    self.init(bitPattern: UInt16(Self.format.encodeNearest(value, overflow: overflow)))
+    self.init(bitPattern: UInt16(truncatingIfNeeded: rounded))
   }
 
   /// Creates one of the two neighbours of `value`, the upper with a probability equal to the

@@ -25,7 +25,7 @@ BS_INLINE void store_values(int format, uint8_t *address, f32x16 values, size_t 
   } else {
     STORE(to, __builtin_convertvector(rounded_to_upper_half(values) >> 16, u16x16));
   }
-  if (count < 16) __builtin_memcpy(address, bytes, count * width_of(format));
+  if (count < 16) copy_few(address, bytes, count * width_of(format));
 }
 
 BS_INLINE void decode_float8(
@@ -41,7 +41,7 @@ BS_INLINE void decode_float8(
       if (left == 16) {
         bytes = LOAD(u8x16, codes + first + index);
       } else {
-        __builtin_memcpy(&bytes, codes + first + index, left);
+        copy_few(&bytes, codes + first + index, left);
       }
       f32x16 decoded = float8_as_float(element, bytes) * scale;
       if (tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
@@ -127,9 +127,9 @@ BS_INLINE void decode_e2m1(
         decode_sixteen(width, from, table, to);
       } else {
         uint8_t some_codes[8] = {0}, some_values[64];
-        __builtin_memcpy(some_codes, from, (left + 1) / 2);
+        copy_few(some_codes, from, (left + 1) / 2);
         decode_sixteen(width, some_codes, table, some_values);
-        __builtin_memcpy(to, some_values, (size_t)width * left);
+        copy_few(to, some_values, (size_t)width * left);
       }
     }
   }

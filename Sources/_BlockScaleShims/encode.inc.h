@@ -121,7 +121,7 @@ BS_INLINE void store_codes(int element, uint8_t *address, i32x16 codes, size_t c
     if (count >= 16) {
       STORE(address, even);
     } else {
-      __builtin_memcpy(address, &even, (count + 1) / 2);
+      copy_few(address, &even, (count + 1) / 2);
     }
     return;
   }
@@ -129,7 +129,7 @@ BS_INLINE void store_codes(int element, uint8_t *address, i32x16 codes, size_t c
   if (count >= 16) {
     STORE(address, bytes);
   } else {
-    __builtin_memcpy(address, &bytes, count);
+    copy_few(address, &bytes, count);
   }
 }
 
@@ -145,8 +145,13 @@ BS_INLINE void encode_block(
   const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
   const size_t width = width_of(source);
   size_t index = 0;
+  const uint32_t ahead = rule->ahead;
   if (element != BS_E2M1) {
     for (; index + 64 <= count; index += 64) {
+      if (ahead) {
+        const uint8_t *next = values + width * index + ahead;
+        for (size_t line = 0; line < 64 * width; line += 64) __builtin_prefetch(next + line);
+      }
       i32x16 parts[4];
       for (int part = 0; part < 4; part++) {
         const f32x16 x = load_values(source, values + width * (index + 16 * part));
@@ -223,31 +228,49 @@ static void BS_NAME(bs_encode)(
 #undef CASE
 }
 
+BS_INLINE void measure_block(
+  int source, int element, int mode, const bs_rule_t *rule, const uint8_t *values, size_t count,
+  bs_factor_t factor, float scale, uint8_t *codes, errors_t *sums
+) {
+  const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
+  for (size_t index = 0; index < count; index += 16) {
+    const size_t left = count - index < 16 ? count - index : 16;
+    const f32x16 x = load_some(source, values + width_of(source) * index, left);
+    f32x16 scaled = scaled_by(mode, x, multiplier, divisor);
+    if (rule->intermediate != BS_FLOAT32) scaled = rounded(rule->intermediate, scaled);
+    const encoded_t encoded = encode16(element, rule->zero_sign, rule, scaled, x);
+    store_codes(element, codes + code_bytes(element, index), encoded.codes, left);
+    f32x16 decoded = (f32x16)encoded.values * scale;
+    if (rule->tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
+    if (rule->tensor_mode == BS_TENSOR_DIVISOR) decoded = decoded / rule->tensor_scale;
+    add_errors(sums, x, decoded, encoded.clipped, left);
+  }
+}
+
 BS_INLINE void measure_run(
   int source, int element, const bs_rule_t *rule, const uint8_t *values, size_t count,
   size_t block, const bs_factor_t *factors, const float *scales, uint8_t *codes,
   bs_errors_t *errors
 ) {
+  // A copy, which stores of codes cannot change.
+  const bs_rule_t constant = *rule;
   errors_t sums = load_errors(errors);
   for (size_t first = 0; first < count; first += block) {
     const size_t length = count - first < block ? count - first : block;
     const bs_factor_t factor = *factors++;
-    const int mode = mode_of(factor);
     const float scale = *scales++;
-    const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
-    for (size_t index = 0; index < length; index += 16) {
-      const size_t left = length - index < 16 ? length - index : 16;
-      const f32x16 x = load_some(source, values + width_of(source) * (first + index), left);
-      f32x16 scaled = mode == MULTIPLY ? scaled_by(MULTIPLY, x, multiplier, divisor)
-        : mode == REFINE               ? scaled_by(REFINE, x, multiplier, divisor)
-                                       : scaled_by(DIVIDE, x, multiplier, divisor);
-      scaled = rounded(rule->intermediate, scaled);
-      const encoded_t encoded = encode16(element, rule->zero_sign, rule, scaled, x);
-      store_codes(element, codes + code_bytes(element, first + index), encoded.codes, left);
-      f32x16 decoded = (f32x16)encoded.values * scale;
-      if (rule->tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
-      if (rule->tensor_mode == BS_TENSOR_DIVISOR) decoded = decoded / rule->tensor_scale;
-      add_errors(&sums, x, decoded, encoded.clipped, left);
+    const uint8_t *from = values + width_of(source) * first;
+    uint8_t *to = codes + code_bytes(element, first);
+    switch (mode_of(factor)) {
+    case MULTIPLY:
+      measure_block(
+        source, element, MULTIPLY, &constant, from, length, factor, scale, to, &sums);
+      break;
+    case REFINE:
+      measure_block(source, element, REFINE, &constant, from, length, factor, scale, to, &sums);
+      break;
+    default:
+      measure_block(source, element, DIVIDE, &constant, from, length, factor, scale, to, &sums);
     }
   }
   store_errors(errors, &sums);
@@ -257,20 +280,23 @@ static void BS_NAME(bs_encode_measured)(
   const bs_rule_t *rule, const void *values, size_t count, size_t block,
   const bs_factor_t *factors, const float *scales, uint8_t *codes, bs_errors_t *errors
 ) {
-  const int source = rule->source;
-  switch (rule->element) {
-  case BS_E4M3:
-    measure_run(
-      source, BS_E4M3, rule, values, count, block, factors, scales, codes, errors);
+#define CASE(source, element)                                                                     \
+  case source * 4 + element:                                                                      \
+    measure_run(                                                                                  \
+      source, element, rule, values, count, block, factors, scales, codes, errors);               \
     break;
-  case BS_E5M2:
-    measure_run(
-      source, BS_E5M2, rule, values, count, block, factors, scales, codes, errors);
-    break;
-  default:
-    measure_run(
-      source, BS_E2M1, rule, values, count, block, factors, scales, codes, errors);
+  switch (rule->source * 4 + rule->element) {
+    CASE(BS_FLOAT32, BS_E4M3)
+    CASE(BS_FLOAT32, BS_E5M2)
+    CASE(BS_FLOAT32, BS_E2M1)
+    CASE(BS_BFLOAT16, BS_E4M3)
+    CASE(BS_BFLOAT16, BS_E5M2)
+    CASE(BS_BFLOAT16, BS_E2M1)
+    CASE(BS_FLOAT16, BS_E4M3)
+    CASE(BS_FLOAT16, BS_E5M2)
+    CASE(BS_FLOAT16, BS_E2M1)
   }
+#undef CASE
 }
 
 BS_INLINE void encode_columns(

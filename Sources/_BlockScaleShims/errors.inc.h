@@ -30,6 +30,22 @@ BS_INLINE void store_errors(bs_errors_t *errors, const errors_t *sums) {
   __builtin_memcpy(errors, sums, sizeof *errors);
 }
 
+/// Adds squares. Those of floats are exact in Double, so a fused operation rounds as two would.
+BS_INLINE void add_squares(f64x8 *sums, f32x16 values) {
+  const f64x8 low = low_half(values), high = high_half(values);
+  sums[0] = __builtin_elementwise_fma(low, low, sums[0]);
+  sums[1] = __builtin_elementwise_fma(high, high, sums[1]);
+}
+
+/// Adds what all values have in common: `x` and `y` are finite.
+BS_INLINE void add_finite(errors_t *sums, f32x16 x, f32x16 y) {
+  const f32x16 difference = y - x;
+  // In Double, since squares of floats overflow and underflow.
+  add_squares(sums->signal, x);
+  add_squares(sums->error, difference);
+  sums->maximum = __builtin_elementwise_max(sums->maximum, (i32x16)difference & 0x7FFFFFFF);
+}
+
 BS_INLINE void add_errors(
   errors_t *sums, f32x16 reference, f32x16 candidate, i32x16 clipped, size_t count
 ) {
@@ -43,15 +59,7 @@ BS_INLINE void add_errors(
   const i32x16 non_finite = probe != probe;
   const f32x16 x = (f32x16)((i32x16)reference & ~non_finite);
   const f32x16 y = (f32x16)((i32x16)candidate & ~non_finite);
-  const f32x16 difference = y - x;
-  const f64x8 x_low = low_half(x), x_high = high_half(x);
-  const f64x8 d_low = low_half(difference), d_high = high_half(difference);
-  // In Double, since squares of floats overflow and underflow.
-  sums->signal[0] += x_low * x_low;
-  sums->signal[1] += x_high * x_high;
-  sums->error[0] += d_low * d_low;
-  sums->error[1] += d_high * d_high;
-  sums->maximum = __builtin_elementwise_max(sums->maximum, (i32x16)difference & 0x7FFFFFFF);
+  add_finite(sums, x, y);
   sums->saturated += clipped & ~non_finite;
   sums->underflowed += (y == 0) & ~(x == 0);
   sums->non_finite += non_finite;

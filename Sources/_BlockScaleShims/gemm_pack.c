@@ -5,23 +5,6 @@
 #include "bs_gemm.h"
 #include "lanes.h"
 
-void bs_pack_words(
-  const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count, uint32_t *words
-) {
-  const uint8_t *bytes = rows;
-  // Sixteen words of a row fill a cache line of the source, and of sixteen rows sixteen lines.
-  for (ptrdiff_t first = 0; first < word_count; first += 16) {
-    const ptrdiff_t end = first + 16 < word_count ? first + 16 : word_count;
-    for (ptrdiff_t row = 0; row < 16; row++) {
-      for (ptrdiff_t word = first; word < end; word++) {
-        uint32_t value = 0;
-        if (row < row_count) memcpy(&value, bytes + row * row_bytes + word * 4, sizeof value);
-        words[word * 16 + row] = value;
-      }
-    }
-  }
-}
-
 void bs_pack_row_pairs(
   const uint16_t *first, const uint16_t *second, ptrdiff_t outputs, uint32_t *words,
   ptrdiff_t block_stride

@@ -17,6 +17,42 @@ enum { TILE_COLUMNS = 16 * BS_TILE_VECTORS };
 ptrdiff_t BS_NAMED(bs_tile_rows)(void) { return BS_TILE_ROWS; }
 ptrdiff_t BS_NAMED(bs_tile_columns)(void) { return TILE_COLUMNS; }
 
+// MARK: packing
+
+void BS_NAMED(bs_pack_words)(
+  const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count, uint32_t *words
+) {
+  const uint8_t *bytes = rows;
+  ptrdiff_t word = 0;
+  for (; word + 16 <= word_count; word += 16) {
+    u32x16 a[16], b[16];
+    for (int row = 0; row < 16; row++) {
+      a[row] = row < row_count ? load_u32x16(bytes + row * row_bytes + word * 4) : (u32x16){0};
+    }
+    // Four rounds of interleaving rows that lie eight, four, two and one apart.
+#pragma clang loop unroll(full)
+    for (int round = 0; round < 4; round++) {
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 8; i++) {
+        b[2 * i] = __builtin_shufflevector(
+          a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        b[2 * i + 1] = __builtin_shufflevector(
+          a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      }
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 16; i++) a[i] = b[i];
+    }
+    memcpy(words + word * 16, a, sizeof a);
+  }
+  for (; word < word_count; word++) {
+    for (ptrdiff_t row = 0; row < 16; row++) {
+      uint32_t value = 0;
+      if (row < row_count) memcpy(&value, bytes + row * row_bytes + word * 4, sizeof value);
+      words[word * 16 + row] = value;
+    }
+  }
+}
+
 // MARK: decoding
 
 /// Codes in a 32-bit word.

@@ -16,7 +16,7 @@ BS_INLINE uint32_t maximum16(const uint8_t *values, size_t count) {
   }
   if (index < count) {
     u16x32 rest = {0};
-    __builtin_memcpy(&rest, values + 2 * index, 2 * (count - index));
+    copy_few(&rest, values + 2 * index, 2 * (count - index));
     most = __builtin_elementwise_max(most, rest & 0x7FFF);
   }
   return __builtin_reduce_max(most);
@@ -24,6 +24,11 @@ BS_INLINE uint32_t maximum16(const uint8_t *values, size_t count) {
 
 BS_INLINE uint32_t maximum_of_sixteen(const uint8_t *values) {
   return __builtin_reduce_max(LOAD(u16x16, values) & 0x7FFF);
+}
+
+BS_INLINE uint32_t maximum_of_32(const uint8_t *values) {
+  return __builtin_reduce_max(__builtin_elementwise_max(
+    LOAD(u16x16, values) & 0x7FFF, LOAD(u16x16, values + 32) & 0x7FFF));
 }
 
 BS_INLINE uint32_t maximum32(const uint8_t *values, size_t count) {
@@ -40,7 +45,7 @@ BS_INLINE uint32_t maximum32(const uint8_t *values, size_t count) {
     if (left >= 16) {
       rest = LOAD(u32x16, values + 4 * index);
     } else {
-      __builtin_memcpy(&rest, values + 4 * index, 4 * left);
+      copy_few(&rest, values + 4 * index, 4 * left);
     }
     most = __builtin_elementwise_max(most, rest & 0x7FFFFFFF);
   }
@@ -58,6 +63,8 @@ static void BS_NAME(bs_block_maxima)(
   size_t index = 0;
   if (width == 2 && block == 16) {
     for (; index + 16 <= count; index += 16) *maxima++ = maximum_of_sixteen(bytes + 2 * index);
+  } else if (width == 2 && block == 32) {
+    for (; index + 32 <= count; index += 32) *maxima++ = maximum_of_32(bytes + 2 * index);
   } else if (width == 2 && block == 128) {
     for (; index + 128 <= count; index += 128) *maxima++ = maximum16(bytes + 2 * index, 128);
   } else if (width == 4 && block == 16) {

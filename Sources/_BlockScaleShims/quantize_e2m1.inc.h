@@ -10,7 +10,7 @@
 BS_INLINE u16x16 load_words(const uint16_t *values, size_t count) {
   if (count >= 16) return LOAD(u16x16, values);
   u16x16 result = {0};
-  __builtin_memcpy(&result, values, 2 * count);
+  copy_few(&result, values, 2 * count);
   return result;
 }
 
@@ -43,53 +43,100 @@ BS_INLINE u8x8 packed_nibbles(u16x16 codes) {
   return __builtin_convertvector(pairs | pairs >> 12, u8x8);
 }
 
+/// Counts in lanes of 16 bits, which are emptied before they can overflow.
+typedef struct {
+  i16x16 underflowed, saturated;
+} counts_t;
+
+BS_INLINE void add_counts(errors_t *sums, const counts_t *counts) {
+  sums->underflowed += __builtin_convertvector(counts->underflowed, i32x16);
+  sums->saturated += __builtin_convertvector(counts->saturated, i32x16);
+}
+
+/// One block of which everything but its codes is known.
+BS_INLINE void encode_e2m1_block(
+  int source, int zero_sign, int measures, const uint16_t *values, size_t length,
+  uint32_t maximum, const bs_e2m1_entry_t *entry, uint8_t *codes, errors_t *sums,
+  counts_t *counts
+) {
+  // In a usual block all is finite, and no code but that of zero stands for zero.
+  const uint32_t infinity = source == BS_FLOAT16 ? 0x7C00 : 0x7F80;
+  const int is_usual =
+    maximum < infinity && entry->values[1] > 0 && entry->values[7] < __builtin_inff();
+  for (size_t index = 0; index < length; index += 16) {
+    const size_t left = length - index < 16 ? length - index : 16;
+    const u16x16 x = load_words(values + index, left);
+    const u16x16 bits = x & 0x7FFF;
+    const u16x16 magnitudes = e2m1_magnitudes(entry, bits);
+    u16x16 signed_codes = magnitudes | e2m1_signs(zero_sign, magnitudes, x, bits);
+    uint8_t *address = codes + index / 2;
+    if (left == 16) {
+      STORE(address, packed_nibbles(signed_codes));
+    } else {
+      const i16x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+      signed_codes &= (u16x16)(lanes < (int16_t)left);
+      const u8x8 bytes = packed_nibbles(signed_codes);
+      copy_few(address, &bytes, (left + 1) / 2);
+    }
+    if (!measures) continue;
+    const f32x16 reference = load_values(source, &x);
+    const f32x16 unsigned_values =
+      lookup8(entry->values, __builtin_convertvector(magnitudes, i32x16));
+    const f32x16 decoded =
+      (f32x16)((i32x16)unsigned_values | ((i32x16)reference & INT32_MIN));
+    const i16x16 clipped = (i16x16)bits > (i16x16)threshold(entry, 7);
+    if (is_usual) {
+      add_finite(sums, reference, decoded);
+      counts->underflowed += (i16x16)(magnitudes == 0) & ~(i16x16)(bits == 0);
+      counts->saturated += clipped;
+      sums->count += (int64_t)left;
+    } else {
+      add_errors(sums, reference, decoded, __builtin_convertvector(clipped, i32x16), left);
+    }
+  }
+}
+
 BS_INLINE size_t quantize_e2m1(
   int source, int zero_sign, int measures, const uint16_t *values, size_t count, size_t block,
   const bs_e2m1_table_t *table, uint8_t *codes, uint8_t *scales, bs_errors_t *errors
 ) {
   errors_t sums;
+  counts_t counts = {{0}, {0}};
   if (measures) sums = load_errors(errors);
-  size_t done = 0;
-  for (size_t first = 0; first < count; first += block, done++) {
-    const size_t length = count - first < block ? count - first : block;
-    uint32_t maximum;
-    if (block == 16 && length == 16) {
-      maximum = maximum_of_sixteen((const uint8_t *)(values + first));
-    } else {
-      maximum = maximum16((const uint8_t *)(values + first), length);
-    }
-    const uint32_t scale = table->scales[maximum];
+  const uint32_t *known = table->scales;
+  const bs_e2m1_entry_t *entries = table->entries;
+  size_t done = 0, first = 0;
+  // Whole blocks, whose length is a constant where `block` is one.
+  for (; first + block <= count; first += block, done++) {
+    const uint16_t *from = values + first;
+    const uint32_t maximum = block == 16 ? maximum_of_sixteen((const uint8_t *)from)
+      : block == 32                      ? maximum_of_32((const uint8_t *)from)
+                                         : maximum16((const uint8_t *)from, block);
+    const uint32_t scale = known[maximum];
     if (scale == 0) break;
     scales[done] = (uint8_t)~scale;
-    const bs_e2m1_entry_t *entry = &table->entries[maximum];
-    for (size_t index = 0; index < length; index += 16) {
-      const size_t left = length - index < 16 ? length - index : 16;
-      const u16x16 x = load_words(values + first + index, left);
-      const u16x16 bits = x & 0x7FFF;
-      const u16x16 magnitudes = e2m1_magnitudes(entry, bits);
-      u16x16 signed_codes = magnitudes | e2m1_signs(zero_sign, magnitudes, x, bits);
-      uint8_t *address = codes + (first + index) / 2;
-      if (left == 16) {
-        STORE(address, packed_nibbles(signed_codes));
-      } else {
-        const i16x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-        signed_codes &= (u16x16)(lanes < (int16_t)left);
-        const u8x8 bytes = packed_nibbles(signed_codes);
-        __builtin_memcpy(address, &bytes, (left + 1) / 2);
-      }
-      if (measures) {
-        const f32x16 reference = load_values(source, &x);
-        const f32x16 unsigned_values =
-          lookup8(entry->values, __builtin_convertvector(magnitudes, i32x16));
-        const i32x16 decoded =
-          (i32x16)unsigned_values | ((i32x16)reference & INT32_MIN);
-        const i16x16 clipped = (i16x16)bits > (i16x16)threshold(entry, 7);
-        add_errors(
-          &sums, reference, (f32x16)decoded, __builtin_convertvector(clipped, i32x16), left);
-      }
+    encode_e2m1_block(
+      source, zero_sign, measures, from, block, maximum, &entries[maximum], codes + first / 2,
+      &sums, &counts);
+    if (measures && (done & 0xFFF) == 0xFFF) {
+      add_counts(&sums, &counts);
+      counts = (counts_t){{0}, {0}};
     }
   }
-  if (measures) store_errors(errors, &sums);
+  if (first < count && first + block > count) {
+    const uint32_t maximum = maximum16((const uint8_t *)(values + first), count - first);
+    const uint32_t scale = known[maximum];
+    if (scale != 0) {
+      scales[done++] = (uint8_t)~scale;
+      encode_e2m1_block(
+        source, zero_sign, measures, values + first, count - first, maximum, &entries[maximum],
+        codes + first / 2, &sums, &counts);
+    }
+  }
+  if (measures) {
+    add_counts(&sums, &counts);
+    store_errors(errors, &sums);
+  }
   return done;
 }
 
@@ -97,21 +144,21 @@ static size_t BS_NAME(bs_quantize_e2m1)(
   const bs_rule_t *rule, const uint16_t *values, size_t count, size_t block,
   const bs_e2m1_table_t *table, uint8_t *codes, uint8_t *scales, bs_errors_t *errors
 ) {
-#define RUN(source, zero_sign, measures)                                                          \
+#define RUN(source, zero_sign, measures, block)                                                   \
   quantize_e2m1(source, zero_sign, measures, values, count, block, table, codes, scales, errors)
+  const int kept = BS_ZERO_SIGN_KEPT, nonzero = BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO;
   if (errors) {
-    return rule->source == BS_FLOAT16 ? RUN(BS_FLOAT16, rule->zero_sign, 1)
-                                      : RUN(BS_BFLOAT16, rule->zero_sign, 1);
+    // Counts in 16 bits hold a block of this length, and 4096 of 128.
+    if (block > 128) return 0;
+    if (rule->source == BS_FLOAT16) return RUN(BS_FLOAT16, rule->zero_sign, 1, block);
+    if (block == 16 && rule->zero_sign == nonzero) return RUN(BS_BFLOAT16, nonzero, 1, 16);
+    if (block == 16 && rule->zero_sign == kept) return RUN(BS_BFLOAT16, kept, 1, 16);
+    return RUN(BS_BFLOAT16, rule->zero_sign, 1, block);
   }
   // Without errors the values are only bits, whatever their format.
-  if (block == 16) {
-    block = 16;
-    switch (rule->zero_sign) {
-    case BS_ZERO_SIGN_KEPT: return RUN(BS_BFLOAT16, BS_ZERO_SIGN_KEPT, 0);
-    case BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO:
-      return RUN(BS_BFLOAT16, BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO, 0);
-    }
-  }
-  return RUN(BS_BFLOAT16, rule->zero_sign, 0);
+  if (block == 16 && rule->zero_sign == kept) return RUN(BS_BFLOAT16, kept, 0, 16);
+  if (block == 16 && rule->zero_sign == nonzero) return RUN(BS_BFLOAT16, nonzero, 0, 16);
+  if (block == 32 && rule->zero_sign == kept) return RUN(BS_BFLOAT16, kept, 0, 32);
+  return RUN(BS_BFLOAT16, rule->zero_sign, 0, block);
 #undef RUN
 }

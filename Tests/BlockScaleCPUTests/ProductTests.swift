@@ -69,7 +69,7 @@ import _BlockScaleTestSupport
       for leftForm in [Form.bfloat16, .fp8RowBlocks, .nvfp4, form] {
         let left = try leftForm.operand(rows: m, columns: k, seed: 100 + UInt64(index))
         let bias = index % 2 == 0 ? heavyTailed(n, seed: 7) : nil
-        let expected = try ReferenceBackend().multiply(left, right, bias: bias)
+        let expected = try ReferenceBackend().multiply(left, right, bias: bias, as: Float.self)
         let result = try cpu.multiply(left, packed, bias: bias, as: Float.self)
         let bound = try errorBound(left, right)
         for place in 0..<m * n {
@@ -99,7 +99,7 @@ import _BlockScaleTestSupport
         values, rows: n, columns: k, recipe: .deepseek, blocking: Blocking(rows: 128, columns: 128)
       ).matrix.transposed()
       for right in try [Operand(nvfp4), Operand(mxfp8), Operand(fp8)] {
-        let expected = try ReferenceBackend().multiply(left, right)
+        let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
         let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
         let bound = try errorBound(left, right)
         for place in 0..<m * k {
@@ -116,7 +116,7 @@ import _BlockScaleTestSupport
       let left = try (form == .nvfp4 ? Form.bfloat16 : form).operand(
         rows: 37, columns: 8300, seed: 1)
       let right = try form.operand(rows: 50, columns: 8300, seed: 2)
-      let expected = try ReferenceBackend().multiply(left, right)
+      let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
       let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
       let bound = try errorBound(left, right)
       for place in 0..<37 * 50 {
@@ -188,13 +188,59 @@ import _BlockScaleTestSupport
         let right = try Operand(
           MXFP8Matrix.quantized(values, rows: 24, columns: 64, recipe: .ocp).matrix)
         let left = try Form.bfloat16.operand(rows: 20, columns: 64, seed: 9)
-        let expected = try ReferenceBackend().multiply(left, right)
+        let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
         let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
         let bound = try errorBound(left, right)
         for place in expected.values.indices {
           #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
         }
       }
+    }
+  }
+
+  @Test(arguments: tiers)
+  func groupsHaveTheirOwnMatrices(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier)
+    let counts = [5, 0, 33, 1]
+    for form in [Form.bfloat16, .fp8RowBlocks, .nvfp4] {
+      let left = try form.operand(rows: 39, columns: 130, seed: 1)
+      let right = try (0..<4).map {
+        try form.operand(rows: 20, columns: 130, seed: UInt64(10 + $0))
+      }
+      let result = try cpu.multiplyGroups(
+        left, rowCounts: counts, right.map { try cpu.pack($0) }, as: Float.self)
+      var first = 0
+      for (group, count) in counts.enumerated() where count > 0 {
+        let rows = try left.rows(first..<first + count)
+        let expected = try ReferenceBackend().multiply(rows, right[group], as: Float.self)
+        let bound = try errorBound(rows, right[group])
+        for place in 0..<count * 20 {
+          #expect(
+            abs(result.values[first * 20 + place] - expected.values[place]) <= bound[place])
+        }
+        first += count
+      }
+      #expect {
+        try cpu.multiplyGroups(
+          left, rowCounts: [5, 6], right.prefix(2).map { try cpu.pack($0) }, as: Float.self)
+      } throws: {
+        "\($0)".contains("2 groups of 5, 6 rows do not make up the 39 rows")
+      }
+    }
+  }
+
+  @Test(arguments: tiers)
+  func aTransposeIsPackedFromOneRead(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier, threads: 2)
+    for (m, n, k) in Self.shapes {
+      let matrix = try Matrix(
+        heavyTailed(k * n, seed: 2).map { BFloat16($0) }, rows: k, columns: n)
+      let left = try Form.bfloat16.operand(rows: m, columns: k, seed: 3)
+      let plain = try cpu.multiply(
+        left, cpu.pack(Operand(cpu.transpose(matrix))), as: Float.self)
+      let direct = try cpu.multiply(left, cpu.packTransposed(matrix), as: Float.self)
+      #expect(plain == direct)
+      #expect(cpu.transpose(matrix) == ReferenceBackend().transpose(matrix))
     }
   }
 

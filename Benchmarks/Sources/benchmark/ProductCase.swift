@@ -24,7 +24,11 @@ final class ProductCase {
   private let backend: CPUBackend
   private let left: Operand
   private let right: Operand
-  private let packed: PackedMatrix?
+  /// More than the caches hold where few rows meet them, as in a model.
+  private var packed: [PackedMatrix] = []
+  private var turn = 0
+  /// What a gradient of a BF16 weight is made of.
+  private var activations: (gradient: Matrix<BFloat16>, input: Matrix<BFloat16>)?
   private var result: Matrix<BFloat16>
   private var gradient: Matrix<Float>
 
@@ -41,39 +45,39 @@ final class ProductCase {
     }
     func fp8(_ matrix: Matrix<BFloat16>, _ blocking: Blocking) throws -> Operand {
       try Operand(
-        Float8Matrix.quantized(
-          matrix.values, rows: matrix.rows, columns: matrix.columns, recipe: .deepseek,
-          blocking: blocking
-        ).matrix)
+        backend.quantized(matrix, as: Float8Matrix.self, recipe: .deepseek, blocking: blocking))
     }
     let rowBlocks = Blocking(rows: 1, columns: 128)
     let x = try values(m, k, 1)
     let w = try values(n, k, 2)
     switch operation {
-    case .bf16, .bf16WGrad: (left, right) = (Operand(x), Operand(w))
+    case .bf16: (left, right) = (Operand(x), Operand(w))
+    case .bf16WGrad:
+      (left, right) = (Operand(x), Operand(w))
+      activations = (backend.transpose(x), backend.transpose(w))
     case .nvfp4:
       left = Operand(x)
       right = try Operand(
-        NVFP4Matrix.quantized(w.values, rows: n, columns: k, recipe: .modelopt).matrix)
+        backend.quantized(w, as: NVFP4Matrix.self, recipe: .modelopt))
     case .nvfp4DGrad:
       left = Operand(x)
       let stored = try values(k, n, 2)
       right = try Operand(
-        NVFP4Matrix.quantized(stored.values, rows: k, columns: n, recipe: .modelopt).matrix
+        backend.quantized(stored, as: NVFP4Matrix.self, recipe: .modelopt)
           .transposed())
     case .nvfp4Both:
       left = try Operand(
-        NVFP4Matrix.quantized(x.values, rows: m, columns: k, recipe: .modelopt).matrix)
+        backend.quantized(x, as: NVFP4Matrix.self, recipe: .modelopt))
       right = try Operand(
-        NVFP4Matrix.quantized(w.values, rows: n, columns: k, recipe: .modelopt).matrix)
+        backend.quantized(w, as: NVFP4Matrix.self, recipe: .modelopt))
     case .mxfp4:
       left = Operand(x)
       right = try Operand(
-        MXFP4Matrix.quantized(w.values, rows: n, columns: k, recipe: .ocp).matrix)
+        backend.quantized(w, as: MXFP4Matrix.self, recipe: .ocp))
     case .mxfp8:
       left = Operand(x)
       right = try Operand(
-        MXFP8Matrix.quantized(w.values, rows: n, columns: k, recipe: .ocp).matrix)
+        backend.quantized(w, as: MXFP8Matrix.self, recipe: .ocp))
     case .fp8Block:
       (left, right) = try (fp8(x, rowBlocks), fp8(w, Blocking(rows: 128, columns: 128)))
     case .fp8WGrad: (left, right) = try (fp8(x, rowBlocks), fp8(w, rowBlocks))
@@ -82,24 +86,30 @@ final class ProductCase {
     switch operation {
     // Both operands of a weight's gradient are new at every step.
     case .fp8WGrad, .bf16WGrad:
-      packed = nil
       gradient = try Matrix([Float](repeating: 0, count: m * n), rows: m, columns: n)
       result = try Matrix([BFloat16(bitPattern: 0)], rows: 1, columns: 1)
     default:
-      packed = try backend.pack(right)
+      let copies = m > 8 ? 1 : max(1, 300_000_000 / (n * k / 2))
+      for _ in 0..<copies { packed.append(try backend.pack(right)) }
       gradient = try Matrix([0], rows: 1, columns: 1)
-      result = try Matrix([BFloat16](repeating: BFloat16(bitPattern: 0), count: m * n), rows: m, columns: n)
+      result = try Matrix(
+        [BFloat16](repeating: BFloat16(bitPattern: 0), count: m * n), rows: m, columns: n)
     }
   }
 
   /// The bytes of the packed right operand.
-  var packedByteCount: Int { packed?.byteCount ?? 0 }
+  var packedByteCount: Int { packed.first?.byteCount ?? 0 }
 
   func run() throws {
-    if let packed {
-      try backend.multiply(left, packed, into: &result)
-    } else {
+    if let activations {
+      try backend.multiply(
+        Operand(backend.transpose(activations.gradient)),
+        backend.packTransposed(activations.input), into: &gradient, adding: true)
+    } else if packed.isEmpty {
       try backend.multiply(left, backend.pack(right), into: &gradient, adding: true)
+    } else {
+      turn = (turn + 1) % packed.count
+      try backend.multiply(left, packed[turn], into: &result)
     }
   }
 }

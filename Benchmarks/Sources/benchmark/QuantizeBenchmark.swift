@@ -30,6 +30,9 @@ struct QuantizeBenchmark: ParsableCommand {
   @Option(help: "The numbers of columns.")
   var columns = [4096, 14336]
 
+  @Option(help: "Measure only what has this in its name.")
+  var only = ""
+
   func run() throws {
     for tier in CPUTier.available where self.tier.map({ $0 == tier.rawValue }) ?? true {
       let cpu = try CPUBackend(tier: tier, threads: threads)
@@ -39,10 +42,12 @@ struct QuantizeBenchmark: ParsableCommand {
 
   private func measure(_ cpu: CPUBackend, _ columns: Int) throws {
     let count = rows * columns
-    var random = SystemRandomNumberGenerator()
+    var state: UInt64 = 1
     // Sums of four uniform numbers, near enough to weights.
     let values: [BFloat16] = (0..<count).map { _ in
-      let bits = random.next()
+      // A congruential generator, whose upper half is random enough.
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      let bits = state >> 32 &* 0x1_0000_0001
       let sum = (0..<4).reduce(0) { $0 + Int(bits >> (16 * UInt64($1)) & 0xFFFF) }
       return BFloat16(Float(sum - 2 * 0xFFFF) * 1e-6)
     }
@@ -78,7 +83,7 @@ struct QuantizeBenchmark: ParsableCommand {
     ).matrix
 
     let threads = threads
-    let works: [(name: String, body: () throws -> Void)] = [
+    let all: [(name: String, body: () throws -> Void)] = [
       ("memcpy", { copyBytes(values, to: &copy, threads: threads) }),
       ("FP8 1x128", { try cpu.quantize(values, into: &row8, recipe: .deepseek) }),
       ("FP8 1x128, divided", { try cpu.quantize(values, into: &row8Divided, recipe: .modelopt) }),
@@ -108,6 +113,7 @@ struct QuantizeBenchmark: ParsableCommand {
       ("dequantize NVFP4", { try cpu.dequantize(fp4, into: &copy) }),
       ("dequantize MXFP8", { try cpu.dequantize(mx8, into: &copy) }),
     ]
+    let works = all.filter { $0.name == "memcpy" || $0.name.contains(only) }
     var times = [[Double]](repeating: [], count: works.count)
     // The portable tier is the reference, which is not made for speed.
     for _ in 0..<(cpu.tier == .portable ? 1 : rounds) {

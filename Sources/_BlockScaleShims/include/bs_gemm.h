@@ -95,11 +95,6 @@ typedef struct {
   int32_t power_offset;
 } bs_rows_t;
 
-/// Sixteen or fewer rows of 32-bit words, `row_bytes` apart, as columns: `words[word * 16 + row]`.
-void bs_pack_words(
-  const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count,
-  uint32_t *words);
-
 /// Pairs of rows of BF16 values, whose columns are the outputs, as columns of sixteen outputs.
 void bs_pack_row_pairs(
   const uint16_t *first, const uint16_t *second, ptrdiff_t outputs, uint32_t *words,
@@ -112,6 +107,8 @@ void bs_transpose_16_bit(
 
 /// The kernels of one tier whose sums are vectors of FP32.
 ///
+/// - `bs_pack_words`: sixteen or fewer rows of 32-bit words, `row_bytes` apart, as columns:
+///   `words[word * 16 + row]`; rows that are not there become zero.
 /// - `bs_decode`: k0..<k0+depth of columns as FP32, `panel[k * panel_stride + output]`.
 /// - `bs_multiply`: a tile of sums, `c[row * c_stride + output]`, from `a[k * tile rows + row]` and
 ///   `b[k * tile columns + output]`; adds to `c` if told so.
@@ -122,6 +119,9 @@ void bs_transpose_16_bit(
 #define BS_DECLARE_GEMM(tier)                                                                      \
   ptrdiff_t bs_tile_rows_##tier(void);                                                             \
   ptrdiff_t bs_tile_columns_##tier(void);                                                          \
+  void bs_pack_words_##tier(                                                                       \
+    const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count,              \
+    uint32_t *words);                                                                              \
   void bs_decode_##tier(                                                                           \
     const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel,                      \
     ptrdiff_t panel_stride);                                                                       \

@@ -39,6 +39,8 @@ typedef struct {
   /// How `tensor_scale` is applied.
   uint8_t tensor_mode;
   float tensor_scale;
+  /// How many bytes ahead of a run the encoder fetches into the cache, for the next run; or zero.
+  uint32_t ahead;
   /// The magnitudes that a scaled value must exceed for each step of an E2M1 code.
   float thresholds[7];
 } bs_rule_t;
@@ -117,7 +119,8 @@ typedef struct {
 
   /// Finds maxima, scales and E2M1 codes of a run of 16-bit values; scales take one byte each.
   ///
-  /// Stops before a block whose scale is not known. Returns the number of finished blocks.
+  /// Stops before a block whose scale is not known. Returns the number of finished blocks. A block has
+  /// at most 128 values.
   size_t (*_Nonnull quantize_e2m1)(
     const bs_rule_t *_Nonnull rule, const uint16_t *_Nonnull values, size_t count, size_t block,
     const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,

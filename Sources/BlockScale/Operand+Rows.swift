@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Minifloat
+
+extension Operand {
+  /// Some rows as an operand of their own.
+  ///
+  /// - Parameter range: Begins where a block of rows begins; for blocks of one row anywhere.
+  /// - Throws: ``BlockScaleError`` if the range is empty, lies outside, or cuts a block.
+  /// - Complexity: O(rows × columns) of the result.
+  public func rows(_ range: Range<Int>) throws(BlockScaleError) -> Operand {
+    guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= rows else {
+      throw BlockScaleError(
+        .wrongShape, "Rows \(range) are not some of the \(rows) rows of an operand.")
+    }
+    func slice<Value>(_ values: [Value], perRow count: Int) -> [Value] {
+      Array(values[range.lowerBound * count..<range.upperBound * count])
+    }
+    let codes: Codes =
+      switch codes {
+      case .bfloat16(let values): .bfloat16(slice(values, perRow: columns))
+      case .element(let format, let bytes):
+        .element(format, slice(bytes, perRow: format.byteCount(columns)))
+      }
+    func blockRows(_ height: Int) throws(BlockScaleError) -> Range<Int> {
+      let height = min(height, rows)
+      guard range.lowerBound % height == 0 else {
+        throw BlockScaleError(
+          .wrongShape, "Row \(range.lowerBound) lies inside a block of \(height) rows.")
+      }
+      return range.lowerBound / height..<(range.upperBound + height - 1) / height
+    }
+    func blocks<Value>(
+      _ scales: [Value], _ blocking: Blocking
+    ) throws(BlockScaleError) -> [Value] {
+      let count = blocking.grid(rows: rows, columns: columns).columns
+      let range = try blockRows(blocking.rows)
+      return Array(scales[range.lowerBound * count..<range.upperBound * count])
+    }
+    let scaling: Scaling
+    switch self.scaling {
+    case .none: scaling = .none
+    case .folded(let scales, let format, let blocking):
+      scaling = .folded(codes: try blocks(scales, blocking), format: format, blocking: blocking)
+    case .parts(let depth, let scales, let blocking):
+      scaling = .parts(depth: depth, scales: try blocks(scales, blocking), blocking: blocking)
+    case .rows(let scales, let height):
+      scaling = .rows(scales: Array(scales[try blockRows(height)]), rows: height)
+    }
+    return Operand(
+      rows: range.count, columns: columns, codes: codes, scaling: scaling, factor: factor)
+  }
+
+  private init(rows: Int, columns: Int, codes: Codes, scaling: Scaling, factor: Float) {
+    self.rows = rows
+    self.columns = columns
+    self.codes = codes
+    self.scaling = scaling
+    self.factor = factor
+  }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import BlockScale
+public import Minifloat
+import _BlockScaleShims
+
+extension CPUBackend: Backend {
+  /// Quantizes a matrix.
+  public func quantized<Element, Scale, Source: SourceValue>(
+    _ matrix: Matrix<Source>,
+    as type: BlockScaledMatrix<Element, Scale>.Type = BlockScaledMatrix<Element, Scale>.self,
+    recipe: Recipe, blocking: Blocking? = nil
+  ) throws(BlockScaleError) -> BlockScaledMatrix<Element, Scale> {
+    let blocking = try type.checkedBlocking(
+      count: matrix.values.count, rows: matrix.rows, columns: matrix.columns, blocking: blocking)
+    var result = type.blank(rows: matrix.rows, columns: matrix.columns, blocking: blocking)
+    try quantize(matrix.values, into: &result, recipe: recipe)
+    return result
+  }
+
+  /// Quantizes a matrix and its transpose, each in its own blocks, from one read of the values.
+  public func quantizedBothWays<Element, Scale, Source: SourceValue>(
+    _ matrix: Matrix<Source>,
+    as type: BlockScaledMatrix<Element, Scale>.Type = BlockScaledMatrix<Element, Scale>.self,
+    recipe: Recipe, blocking: Blocking? = nil
+  ) throws(BlockScaleError) -> (
+    matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
+  ) {
+    try quantizedBothWays(
+      matrix.values, rows: matrix.rows, columns: matrix.columns, as: type, recipe: recipe,
+      blocking: blocking)
+  }
+
+  /// The transpose of a matrix.
+  ///
+  /// - Complexity: O(rows × columns).
+  public func transpose(_ matrix: Matrix<BFloat16>) -> Matrix<BFloat16> {
+    let (rows, columns) = (matrix.rows, matrix.columns)
+    // Buffers of arrays that are alive during the call; bands of columns do not overlap.
+    let values = unsafe [BFloat16](unsafeUninitializedCapacity: rows * columns) { result, count in
+      unsafe matrix.values.withUnsafeBytes { source in
+        let band = 64
+        let to = unsafe UncheckedPointer(
+          UnsafeMutableRawPointer(result.baseAddress.unsafelyUnwrapped)
+            .assumingMemoryBound(to: UInt16.self))
+        let from = unsafe UncheckedValue(
+          source.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt16.self))
+        parallelFor((columns + band - 1) / band, threads: threads) { index in
+          let first = index * band
+          // Some rows at a time, whose values of the band stay in the cache.
+          for row in stride(from: 0, to: rows, by: band) {
+            unsafe bs_transpose_16_bit(
+              from.value + row * columns + first, columns, min(band, rows - row),
+              min(band, columns - first), to.value + first * rows + row, rows)
+          }
+        }
+      }
+      count = rows * columns
+    }
+    return Matrix(unchecked: values, rows: columns, columns: rows)
+  }
+
+  /// Adds the sum of each column, in FP32 from the first row on, to what is there.
+  public func addColumnSums(of matrix: Matrix<BFloat16>, to sums: inout [Float]) {
+    precondition(sums.count == matrix.columns, "There is one sum for each column")
+    let (rows, columns) = (matrix.rows, matrix.columns)
+    // Buffers of arrays that are alive during the call; bands of columns do not overlap.
+    unsafe sums.withUnsafeMutableBufferPointer { sums in
+      unsafe matrix.values.withUnsafeBytes { source in
+        let band = 16
+        let to = unsafe UncheckedPointer(sums.baseAddress.unsafelyUnwrapped)
+        let from = unsafe UncheckedValue(source.baseAddress.unsafelyUnwrapped)
+        parallelFor((columns + band - 1) / band, threads: threads) { index in
+          let first = index * band
+          let count = min(band, columns - first)
+          var total = unsafe Float.load(UnsafeRawPointer(to.value + first), count: count)
+          for row in 0..<rows {
+            total += unsafe BFloat16.load(from.value + (row * columns + first) * 2, count: count)
+          }
+          for lane in 0..<count { unsafe to.value[first + lane] = total[lane] }
+        }
+      }
+    }
+  }
+
+  /// The largest magnitude, infinity or NaN if there is such a value.
+  public func maximumMagnitude(of matrix: Matrix<BFloat16>) -> Float {
+    // The array is alive during the call.
+    unsafe matrix.values.withUnsafeBytes {
+      Float(bitPattern: unsafe maximumMagnitudeBits($0, of: .bfloat16))
+    }
+  }
+}

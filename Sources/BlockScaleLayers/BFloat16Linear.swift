@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import BlockScale
+import Minifloat
+
+/// A linear layer whose products run in BF16: what the others are compared with.
+///
+/// The master weight is FP32 and is rounded to BF16 once after an update.
+public struct BFloat16Linear<Compute: Backend>: LinearLayer {
+  /// The input.
+  public struct Saved: Sendable {
+    let input: Matrix<BFloat16>
+    /// The bytes that are kept.
+    public var byteCount: Int { 2 * input.values.count }
+  }
+
+  private let backend: Compute
+  private var parameters: LinearParameters
+  private var forwardWeight: Compute.PackedOperand
+  private var backwardWeight: Compute.PackedOperand
+
+  public var inputs: Int { parameters.inputs }
+  public var outputs: Int { parameters.outputs }
+  public var weight: Matrix<Float> { parameters.weight }
+  public var bias: [Float]? { parameters.bias }
+
+  /// Creates a layer.
+  ///
+  /// - Parameters:
+  ///   - weight: `outputs × inputs`.
+  ///   - bias: One value for each output, or none.
+  ///   - backend: Where the layer runs.
+  /// - Throws: ``BlockScaleError`` if the counts do not fit or a value is not finite.
+  public init(
+    weight: Matrix<Float>, bias: [Float]? = nil, on backend: Compute
+  ) throws(BlockScaleError) {
+    let parameters = try LinearParameters(weight: weight, bias: bias)
+    self.parameters = parameters
+    self.backend = backend
+    (forwardWeight, backwardWeight) = try Self.packed(parameters, backend)
+  }
+
+  private static func packed(
+    _ parameters: LinearParameters, _ backend: Compute
+  ) throws(BlockScaleError) -> (Compute.PackedOperand, Compute.PackedOperand) {
+    let weight = parameters.roundedWeight
+    try backend.checkFinite(weight, "The weight, rounded to BF16,")
+    return try (
+      backend.pack(Operand(weight)), backend.packTransposed(weight)
+    )
+  }
+
+  public mutating func update(
+    weight: Matrix<Float>, bias: [Float]?
+  ) throws(BlockScaleError) {
+    let replaced = try parameters.replaced(weight: weight, bias: bias)
+    (forwardWeight, backwardWeight) = try Self.packed(replaced, backend)
+    parameters = replaced
+  }
+
+  public func forward(
+    _ x: BFloat16Tensor
+  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
+    try parameters.check(input: x)
+    try backend.checkFinite(x.matrix, "The input")
+    let output = try backend.multiply(
+      Operand(x.matrix), forwardWeight, bias: bias, as: BFloat16.self)
+    return (BFloat16Tensor(output, like: x), Saved(input: x.matrix))
+  }
+
+  public func backward(
+    _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
+  ) throws(BlockScaleError) -> BFloat16Tensor {
+    try parameters.check(gradient: gradient, rows: saved.input.rows, into: gradients)
+    try backend.checkFinite(gradient.matrix, "The gradient")
+    let result = try backend.multiply(
+      Operand(gradient.matrix), backwardWeight, bias: nil, as: BFloat16.self)
+    try backend.addWeightGradient(gradient.matrix, saved.input, to: &gradients)
+    return BFloat16Tensor(result, like: gradient)
+  }
+}
+
+extension Backend {
+  /// Adds `dYᵀ·X` and the column sums of dY, both from BF16.
+  func addWeightGradient(
+    _ gradient: Matrix<BFloat16>, _ input: Matrix<BFloat16>, to gradients: inout LinearGradients
+  ) throws(BlockScaleError) {
+    try multiply(
+      Operand(transpose(gradient)), packTransposed(input), bias: nil,
+      into: &gradients.weight, adding: true)
+    if gradients.bias != nil { addColumnSums(of: gradient, to: &gradients.bias!) }
+  }
+}

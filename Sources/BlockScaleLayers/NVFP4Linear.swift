@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import BlockScale
+import Minifloat
+
+/// A linear layer whose weight is NVFP4 and whose inputs are BF16.
+///
+/// Both products with the weight use its exact values, `code × scale × tensor scale`; the master
+/// weight takes the gradient as if it were not rounded (straight-through), so that the layer can be
+/// fine-tuned in the form in which it will be served.
+public struct NVFP4Linear<Compute: Backend>: LinearLayer {
+  /// The input.
+  public struct Saved: Sendable {
+    let input: Matrix<BFloat16>
+    /// The bytes that are kept.
+    public var byteCount: Int { 2 * input.values.count }
+  }
+
+  private let backend: Compute
+  /// The numerics of the weight.
+  public let recipe: Recipe
+  private var parameters: LinearParameters
+  /// The weight as it is multiplied.
+  public private(set) var quantizedWeight: NVFP4Matrix
+  private var forwardWeight: Compute.PackedOperand
+  private var backwardWeight: Compute.PackedOperand
+
+  public var inputs: Int { parameters.inputs }
+  public var outputs: Int { parameters.outputs }
+  public var weight: Matrix<Float> { parameters.weight }
+  public var bias: [Float]? { parameters.bias }
+
+  /// Creates a layer from a master weight.
+  ///
+  /// - Parameters:
+  ///   - weight: `outputs × inputs`.
+  ///   - bias: One value for each output, or none.
+  ///   - backend: Where the layer runs.
+  /// - Throws: ``BlockScaleError`` if the counts do not fit, a value is not finite, or the recipe
+  ///   does not define NVFP4.
+  public init(
+    weight: Matrix<Float>, bias: [Float]? = nil, recipe: Recipe = .modelopt, on backend: Compute
+  ) throws(BlockScaleError) {
+    let parameters = try LinearParameters(weight: weight, bias: bias)
+    let quantized = try backend.quantized(
+      weight, as: NVFP4Matrix.self, recipe: recipe, blocking: nil)
+    try self.init(parameters, quantized, recipe, backend)
+  }
+
+  /// Creates a layer from a weight that is NVFP4 already; its values become the master weight.
+  ///
+  /// - Throws: ``BlockScaleError`` if the counts do not fit or a value is not finite.
+  public init(
+    quantizedWeight: NVFP4Matrix, bias: [Float]? = nil, recipe: Recipe = .modelopt,
+    on backend: Compute
+  ) throws(BlockScaleError) {
+    let weight = try Matrix(
+      quantizedWeight.dequantized(), rows: quantizedWeight.rows, columns: quantizedWeight.columns)
+    try self.init(
+      LinearParameters(weight: weight, bias: bias), quantizedWeight, recipe, backend)
+  }
+
+  private init(
+    _ parameters: LinearParameters, _ quantized: NVFP4Matrix, _ recipe: Recipe,
+    _ backend: Compute
+  ) throws(BlockScaleError) {
+    self.parameters = parameters
+    self.recipe = recipe
+    self.backend = backend
+    quantizedWeight = quantized
+    (forwardWeight, backwardWeight) = try Self.packed(quantized, backend)
+  }
+
+  private static func packed(
+    _ quantized: NVFP4Matrix, _ backend: Compute
+  ) throws(BlockScaleError) -> (Compute.PackedOperand, Compute.PackedOperand) {
+    try (
+      backend.pack(Operand(quantized)), backend.pack(Operand(quantized.transposed()))
+    )
+  }
+
+  public mutating func update(
+    weight: Matrix<Float>, bias: [Float]?
+  ) throws(BlockScaleError) {
+    let replaced = try parameters.replaced(weight: weight, bias: bias)
+    let quantized = try backend.quantized(
+      weight, as: NVFP4Matrix.self, recipe: recipe, blocking: nil)
+    (forwardWeight, backwardWeight) = try Self.packed(quantized, backend)
+    quantizedWeight = quantized
+    parameters = replaced
+  }
+
+  public func forward(
+    _ x: BFloat16Tensor
+  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
+    try parameters.check(input: x)
+    try backend.checkFinite(x.matrix, "The input")
+    let output = try backend.multiply(
+      Operand(x.matrix), forwardWeight, bias: bias, as: BFloat16.self)
+    return (BFloat16Tensor(output, like: x), Saved(input: x.matrix))
+  }
+
+  public func backward(
+    _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
+  ) throws(BlockScaleError) -> BFloat16Tensor {
+    try parameters.check(gradient: gradient, rows: saved.input.rows, into: gradients)
+    try backend.checkFinite(gradient.matrix, "The gradient")
+    let result = try backend.multiply(
+      Operand(gradient.matrix), backwardWeight, bias: nil, as: BFloat16.self)
+    try backend.addWeightGradient(gradient.matrix, saved.input, to: &gradients)
+    return BFloat16Tensor(result, like: gradient)
+  }
+}

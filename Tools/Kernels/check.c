@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Compares the kernels of a tier with a scalar model, for processors that the package's own tests do
+// not run on. `Tools/check-neon` builds and runs it.
+
+#include "bs_kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#pragma STDC FP_CONTRACT OFF
+
+static uint64_t state = 1;
+static uint32_t random_bits(void) {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(state >> 32);
+}
+
+static float float_of(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+static uint32_t bits_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  return bits;
+}
+
+static float half_of(uint16_t bits) {
+  _Float16 value;
+  memcpy(&value, &bits, 2);
+  return (float)value;
+}
+
+static float value_at(int source, const uint8_t *values, size_t index) {
+  uint16_t word;
+  if (source == BS_FLOAT32) {
+    float value;
+    memcpy(&value, values + 4 * index, 4);
+    return value;
+  }
+  memcpy(&word, values + 2 * index, 2);
+  return source == BS_BFLOAT16 ? float_of((uint32_t)word << 16) : half_of(word);
+}
+
+/// What a code without sign stands for.
+static float decoded(int element, int code) {
+  if (element == BS_E2M1) {
+    const float values[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    return values[code];
+  }
+  const int bits = element == BS_E4M3 ? 3 : 2, bias = element == BS_E4M3 ? 7 : 15;
+  const int field = code >> bits, significand = code & ((1 << bits) - 1);
+  if (element == BS_E4M3 && code == 0x7F) return NAN;
+  if (element == BS_E5M2 && field == 31) return significand ? NAN : INFINITY;
+  return field ? ldexpf((float)((1 << bits) + significand), field - bias - bits)
+               : ldexpf((float)significand, 1 - bias - bits);
+}
+
+/// The nearest code without sign, of ties the even one.
+static int encoded(int element, float value) {
+  const float magnitude = fabsf(value);
+  const int largest = element == BS_E4M3 ? 0x7E : element == BS_E5M2 ? 0x7B : 7;
+  if (isnan(magnitude)) return element == BS_E2M1 ? 0 : 0x7F;
+  if (magnitude >= decoded(element, largest)) return largest;
+  int low = 0, high = largest;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    if (decoded(element, middle) <= magnitude) low = middle; else high = middle;
+  }
+  const double below = (double)magnitude - decoded(element, low);
+  const double above = (double)decoded(element, high) - magnitude;
+  return below < above || (below == above && low % 2 == 0) ? low : high;
+}
+
+static int failures = 0;
+static long checks = 0;
+#define CHECK(condition, ...)                                                                     \
+  do {                                                                                            \
+    checks++;                                                                                     \
+    if (!(condition) && failures++ < 20) {                                                        \
+      printf("FAILED line %d: %s  ", __LINE__, #condition);                                       \
+      printf(__VA_ARGS__);                                                                        \
+      printf("\n");                                                                               \
+    }                                                                                             \
+  } while (0)
+
+enum { CAPACITY = 1024 };
+
+static void fill(int source, uint8_t *values, size_t count, int kind) {
+  for (size_t index = 0; index < count; index++) {
+    float value = ((int32_t)random_bits() >> 8) * 0x1p-20f;
+    if (kind == 1) value *= ldexpf(1, (int)(random_bits() % 40) - 30);
+    if (kind == 2) value = (float)((int)(random_bits() % 65) - 32) / 4;
+    uint32_t bits = bits_of(value);
+    if (kind == 3) {
+      bits = random_bits();
+      if (random_bits() % 4 == 0) bits &= 0x807FFFFF;
+    }
+    if (source == BS_FLOAT32) {
+      memcpy(values + 4 * index, &bits, 4);
+    } else {
+      uint16_t word = (uint16_t)(bits >> 16);
+      if (source == BS_FLOAT16 && kind != 3) {
+        const _Float16 half = (_Float16)value;
+        memcpy(&word, &half, 2);
+      }
+      memcpy(values + 2 * index, &word, 2);
+    }
+  }
+}
+
+static float divided(float value, bs_factor_t factor) {
+  return factor.divisor == 0 ? value * factor.multiplier : value / factor.divisor;
+}
+
+static void check_encoding(const bs_kernels_t *kernels, int source, int element, int kind) {
+  static const size_t counts[] = {1, 15, 16, 17, 63, 64, 65, 128, 257, 512};
+  static uint8_t values[CAPACITY * 4], codes[CAPACITY], other[CAPACITY], columns[CAPACITY];
+  bs_factor_t factors[CAPACITY];
+  float scales[CAPACITY], multipliers[CAPACITY];
+  for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    const size_t count = counts[c], block = c % 2 ? 16 : 128;
+    fill(source, values, count, kind);
+    for (size_t index = 0; index < CAPACITY; index++) {
+      const float f = ldexpf(1 + (random_bits() >> 9) * 0x1p-23f, (int)(random_bits() % 20) - 10);
+      const bs_factor_t kinds[] = {{f, 0}, {0, f}, {1 / f, f}};
+      // A refined division is only asked for where no quotient can leave FP32's range.
+      factors[index] = kinds[random_bits() % (kind == 3 ? 2 : 3)];
+      scales[index] = 1 / f;
+      multipliers[index] = f;
+    }
+    bs_rule_t rule = {.source = (uint8_t)source, .element = (uint8_t)element};
+    const float even[] = {0.25f, nextafterf(0.75f, 0), 1.25f, nextafterf(1.75f, 0), 2.5f,
+                          nextafterf(3.5f, 0), 5};
+    memcpy(rule.thresholds, even, sizeof even);
+    kernels->encode(&rule, values, count, block, factors, codes);
+    bs_errors_t errors = {0};
+    kernels->encode_measured(&rule, values, count, block, factors, scales, other, &errors);
+    if (element != BS_E2M1) {
+      kernels->encode_columns(&rule, values, count, multipliers, NULL, columns);
+    }
+    double signal[16] = {0};
+    for (size_t index = 0; index < count; index++) {
+      const float x = value_at(source, values, index);
+      const bs_factor_t factor = factors[index / block];
+      const int sign = signbit(x) != 0;
+      const int code = encoded(element, divided(x, factor));
+      int got, measured;
+      if (element == BS_E2M1) {
+        got = codes[index / 2] >> (4 * (index % 2)) & 15;
+        measured = other[index / 2] >> (4 * (index % 2)) & 15;
+        CHECK(got == (code | sign << 3), "%a / %a: %d", x, factor.divisor, got);
+      } else {
+        got = codes[index];
+        measured = other[index];
+        CHECK(
+          got == (code | sign << 7), "%a by %a or %a: %d", x, factor.multiplier, factor.divisor,
+          got);
+        const int own = encoded(element, x * multipliers[index]) | sign << 7;
+        CHECK(columns[index] == own, "%a by %a", x, multipliers[index]);
+      }
+      CHECK(got == measured, "%a", x);
+      const float y = decoded(element, code == 0x7F && element != BS_E2M1 ? 0 : code)
+        * scales[index / block];
+      if (isfinite(x) && isfinite(y)) signal[index % block % 16] += (double)x * x;
+    }
+    for (int lane = 0; lane < 16; lane++) {
+      CHECK(errors.signal[lane] == signal[lane], "lane %d", lane);
+    }
+    CHECK(errors.count == (int64_t)count, "count");
+  }
+}
+
+static void check_maxima(const bs_kernels_t *kernels, size_t width) {
+  static uint8_t values[CAPACITY * 4];
+  static uint32_t maxima[CAPACITY];
+  static uint8_t columns[CAPACITY * 4];
+  for (size_t count = 1; count < 300; count += 7) {
+    for (size_t index = 0; index < sizeof values; index++) values[index] = random_bits() >> 24;
+    for (size_t block = 16; block <= 128; block *= 2) {
+      kernels->block_maxima(width, values, count, block, maxima);
+      uint32_t whole = 0;
+      for (size_t first = 0; first < count; first += block) {
+        uint32_t most = 0;
+        for (size_t index = first; index < first + block && index < count; index++) {
+          uint32_t bits = 0;
+          memcpy(&bits, values + width * index, width);
+          bits &= width == 2 ? 0x7FFF : 0x7FFFFFFF;
+          if (bits > most) most = bits;
+        }
+        CHECK(maxima[first / block] == most, "block of %zu", block);
+        if (most > whole) whole = most;
+      }
+      CHECK(kernels->maximum(width, values, count) == whole, "%zu values", count);
+    }
+    memset(columns, 0, sizeof columns);
+    const size_t wide = count < 200 ? count : 200, rows = 5;
+    kernels->column_maxima(width, values, width * wide, rows, wide, columns);
+    for (size_t column = 0; column < wide; column++) {
+      uint32_t most = 0, got = 0;
+      for (size_t row = 0; row < rows; row++) {
+        uint32_t bits = 0;
+        memcpy(&bits, values + width * (row * wide + column), width);
+        bits &= width == 2 ? 0x7FFF : 0x7FFFFFFF;
+        if (bits > most) most = bits;
+      }
+      memcpy(&got, columns + width * column, width);
+      CHECK(got == most, "column %zu of %zu", column, wide);
+    }
+    CHECK(columns[width * wide] == 0, "beyond the columns");
+  }
+}
+
+static void check_thresholds(const bs_kernels_t *kernels, int zero_sign) {
+  static uint32_t known[1 << 15];
+  static bs_e2m1_entry_t entries[1 << 15];
+  static uint8_t values[CAPACITY * 2], codes[CAPACITY], scales[CAPACITY];
+  for (int index = 0; index < 1 << 15; index++) {
+    known[index] = ~(uint32_t)(index & 0x7F);
+    for (int step = 0; step < 8; step++) {
+      const uint32_t threshold = (uint32_t)(index * (step + 1) / 8);
+      entries[index].thresholds[step] = threshold << 16 | threshold;
+      entries[index].values[step] = (float)step;
+    }
+  }
+  const bs_e2m1_table_t table = {known, entries};
+  bs_rule_t rule = {.source = BS_BFLOAT16, .element = BS_E2M1, .zero_sign = (uint8_t)zero_sign};
+  for (size_t count = 1; count < 300; count += 5) {
+    const size_t block = count % 2 ? 16 : 32;
+    fill(BS_BFLOAT16, values, count, (int)(count % 3));
+    for (int measures = 0; measures < 2; measures++) {
+      bs_errors_t errors = {0};
+      const size_t done = kernels->quantize_e2m1(
+        &rule, (const uint16_t *)values, count, block, &table, codes, scales,
+        measures ? &errors : NULL);
+      CHECK(done == (count + block - 1) / block, "%zu blocks", done);
+      for (size_t index = 0; index < count; index++) {
+        uint32_t most = 0;
+        for (size_t place = index / block * block; place < (index / block + 1) * block; place++) {
+          uint16_t word;
+          memcpy(&word, values + 2 * place, 2);
+          if (place < count && (word & 0x7FFFu) > most) most = word & 0x7FFF;
+        }
+        uint16_t word;
+        memcpy(&word, values + 2 * index, 2);
+        int code = 0;
+        for (int step = 0; step < 7; step++) {
+          code += (word & 0x7FFF) > (int)(most * (uint32_t)(step + 1) / 8);
+        }
+        int sign = word >> 15;
+        if (zero_sign == BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO && !(word & 0x7FFF)) sign = 0;
+        if (zero_sign == BS_ZERO_SIGN_POSITIVE && !code) sign = 0;
+        if (zero_sign == BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT && !(word & 0x7FFF)) sign = 1;
+        const int got = codes[index / 2] >> (4 * (index % 2)) & 15;
+        CHECK(got == (code | sign << 3), "%04x of %04x: %d", word, most, got);
+        CHECK(scales[index / block] == (most & 0x7F), "scale");
+      }
+      CHECK(errors.count == (measures ? (int64_t)count : 0), "count");
+    }
+  }
+}
+
+static void check_decoding(const bs_kernels_t *kernels, int element, int result) {
+  uint8_t codes[512], values[512 * 4];
+  float scales[32];
+  for (int index = 0; index < 512; index++) codes[index] = (uint8_t)index;
+  for (int index = 0; index < 32; index++) scales[index] = ldexpf(1.3f, index % 9 - 4);
+  for (int mode = 0; mode < 3; mode++) {
+    const bs_rule_t rule = {
+      .source = (uint8_t)result, .element = (uint8_t)element, .tensor_mode = (uint8_t)mode,
+      .tensor_scale = 0.7f};
+    const size_t count = 509;
+    kernels->decode_float8(&rule, codes, count, 16, scales, values);
+    for (size_t index = 0; index < count; index++) {
+      float value = decoded(element, codes[index] & 0x7F) * scales[index / 16];
+      if (codes[index] & 0x80) value = -value;
+      if (mode == BS_TENSOR_MULTIPLIER) value *= 0.7f;
+      if (mode == BS_TENSOR_DIVISOR) value /= 0.7f;
+      if (result == BS_FLOAT16) value = (float)(_Float16)value;
+      if (result == BS_BFLOAT16) {
+        const uint32_t bits = bits_of(value);
+        value = float_of((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
+      }
+      const float got = value_at(result, values, index);
+      CHECK(
+        bits_of(got) == bits_of(value) || (isnan(got) && isnan(value)), "code %02x: %a, not %a",
+        codes[index], got, value);
+    }
+  }
+}
+
+static void check_moves(const bs_kernels_t *kernels) {
+  static uint8_t bytes[100 * 100], result[100 * 100], planes[256 * 64], values[CAPACITY * 4];
+  for (size_t index = 0; index < sizeof bytes; index++) bytes[index] = random_bits() >> 24;
+  for (size_t index = 0; index < sizeof planes; index++) planes[index] = random_bits() >> 24;
+  for (size_t rows = 1; rows < 70; rows += 3) {
+    for (size_t columns = 1; columns < 70; columns += 5) {
+      kernels->transpose_bytes(bytes, 100, rows, columns, result, 99);
+      for (size_t index = 0; index < rows * columns; index++) {
+        const size_t row = index / columns, column = index % columns;
+        CHECK(result[column * 99 + row] == bytes[row * 100 + column], "transposed");
+      }
+    }
+  }
+  for (size_t width = 2; width <= 4; width += 2) {
+    for (size_t count = 1; count < 200; count += 3) {
+      kernels->decode_e2m1(width, bytes, count, 32, bytes + 500, planes, values);
+      for (size_t index = 0; index < count; index++) {
+        const int code = bytes[index / 2] >> (4 * (index % 2)) & 15;
+        const uint8_t *plane = planes + bytes[500 + index / 32] * 16 * width;
+        for (size_t byte = 0; byte < width; byte++) {
+          CHECK(values[index * width + byte] == plane[16 * byte + (size_t)code], "looked up");
+        }
+      }
+    }
+  }
+}
+
+int main(void) {
+  const bs_kernels_t *tiers[] = {bs_kernels_neon(), bs_kernels_avx2(), bs_kernels_avx512()};
+  const char *names[] = {"neon", "avx2", "avx512"};
+  for (int tier = 0; tier < 3; tier++) {
+    const bs_kernels_t *kernels = tiers[tier];
+    if (!kernels) continue;
+    checks = 0;
+    for (int round = 0; round < 50; round++) {
+      for (int source = 0; source < 3; source++) {
+        for (int element = 0; element < 3; element++) {
+          for (int kind = 0; kind < 4; kind++) check_encoding(kernels, source, element, kind);
+        }
+      }
+    }
+    check_maxima(kernels, 2);
+    check_maxima(kernels, 4);
+    for (int zero_sign = 0; zero_sign < 4; zero_sign++) check_thresholds(kernels, zero_sign);
+    for (int result = 0; result < 3; result++) {
+      check_decoding(kernels, BS_E4M3, result);
+      check_decoding(kernels, BS_E5M2, result);
+    }
+    check_moves(kernels);
+    printf("%s: %ld comparisons, %d failures\n", names[tier], checks, failures);
+  }
+  return failures ? 1 : 0;
+}
