@@ -266,6 +266,33 @@ import _BlockScaleTestSupport
     }
   }
 
+  /// Every BF16 number under scales that meet ties, subnormals and saturation, and every code.
+  @Test func allNumbersAndCodes() throws {
+    let numbers = Tensor(
+      try Matrix(
+        (0..<65536).map { BFloat16(bitPattern: UInt16($0)) }, rows: 256, columns: 256))
+    for cpu in backends {
+      for scale in [Float(1), 0x1.02p0, 0x1p-9, 1e-30, 3e30] {
+        let scale = BFloat16(scale)
+        #expect(
+          try bits(cpu.divisionTranspose(numbers, by: scale, as: Float8E4M3.self, recipe: .coat))
+            == bits(
+              reference.divisionTranspose(numbers, by: scale, as: Float8E4M3.self, recipe: .coat)))
+        #expect(
+          try bits(cpu.division(numbers, by: scale, as: Float8E5M2.self, recipe: .coat))
+            == bits(reference.division(numbers, by: scale, as: Float8E5M2.self, recipe: .coat)))
+        func decode<Element: Float8Element>(_ element: Element.Type) throws {
+          let codes = Tensor(
+            try BlockScaledMatrix<Element, BFloat16>(
+              rows: 4, columns: 64, blocking: .tensor, codes: Array(0...255), scales: [scale]))
+          #expect(try bits(cpu.dequantize(codes)) == bits(reference.dequantize(codes)))
+        }
+        try decode(Float8E4M3.self)
+        try decode(Float8E5M2.self)
+      }
+    }
+  }
+
   /// More than one chunk of a thread, and a last group of one element.
   @Test func adamW() throws {
     let count = 3 * (1 << 15) + 129

@@ -110,8 +110,28 @@ import _BlockScaleTestSupport
       ).second.transposed == nil)
   }
 
-  private static func silu(_ x: Double) -> Double { x / (1 + Double.exp(-x)) }
-  private static func gelu(_ x: Double) -> Double {
+  /// Accuracy of the scalar functions, and their ends.
+  @Test func functions() {
+    for index in -4000...4000 {
+      let x = Float(index) / 40
+      let exact = Double(x)
+      let sigma = 1 / (1 + Double.exp(-exact))
+      #expect((Double(sigmoid(x)) - sigma).magnitude <= sigma * 0x1p-22 + 3e-39)
+      #expect(
+        (Double(silu(x)) - exact * sigma).magnitude <= (exact * sigma).magnitude * 0x1p-22 + 3e-37)
+      #expect((Double(siluDerivative(x)) - Self.slope(Self.exactSiLU, exact)).magnitude < 1e-6)
+      #expect((Double(gelu(x)) - Self.exactGELU(exact)).magnitude < 1e-7 * max(1, exact.magnitude))
+      #expect((Double(geluDerivative(x)) - Self.slope(Self.exactGELU, exact)).magnitude < 2e-6)
+    }
+    for x in [Float(1e4), 1e30, .greatestFiniteMagnitude] {
+      #expect(silu(x) == x && silu(-x) == 0 && gelu(x) == x && gelu(-x) == 0)
+      #expect(siluDerivative(x) == 1 && siluDerivative(-x) == 0)
+      #expect(geluDerivative(x) == 1 && geluDerivative(-x) == 0)
+    }
+  }
+
+  private static func exactSiLU(_ x: Double) -> Double { x / (1 + Double.exp(-x)) }
+  private static func exactGELU(_ x: Double) -> Double {
     x * (1 + Double.erf(x / 2.0.squareRoot())) / 2
   }
 
@@ -131,13 +151,13 @@ import _BlockScaleTestSupport
     let single: Float8Tensor<Float8E4M3> = try reference.quantizeGroups(
       Tensor(
         Matrix(
-          x.map { Float(Self.silu($0)) }, rows: samples.rows, columns: samples.columns),
+          x.map { Float(Self.exactSiLU($0)) }, rows: samples.rows, columns: samples.columns),
         shape: shape))
     // The exact function rounds to another code only next to a tie.
     let different = zip(silu.matrix.codes, single.matrix.codes).count { $0 != $1 }
     #expect(different <= silu.matrix.codes.count / 500)
 
-    let siluGradient = zip(x, doubles(gradient)).map { $1 * Self.slope(Self.silu, $0) }
+    let siluGradient = zip(x, doubles(gradient)).map { $1 * Self.slope(Self.exactSiLU, $0) }
     expect(
       try reference.siluBackward(input, gradient: gradient, as: Float8E5M2.self).values,
       near: siluGradient)
@@ -147,11 +167,11 @@ import _BlockScaleTestSupport
       near: siluGradient)
 
     try expect(
-      reference.geluForward(input, as: Float8E4M3.self), near: x.map { Self.gelu($0) })
+      reference.geluForward(input, as: Float8E4M3.self), near: x.map { Self.exactGELU($0) })
     try expect(
       reference.geluBackward(
         input, gradient: gradient, as: Float8E5M2.self, outputQuantizedTranspose: true),
-      near: zip(x, doubles(gradient)).map { $1 * Self.slope(Self.gelu, $0) })
+      near: zip(x, doubles(gradient)).map { $1 * Self.slope(Self.exactGELU, $0) })
   }
 
   @Test(arguments: ActivationSamples.shapes)
@@ -171,7 +191,7 @@ import _BlockScaleTestSupport
     try expect(
       result.gate,
       near: doubles(gate).indices.map {
-        doubles(gradient)[$0] * doubles(up)[$0] * Self.slope(Self.silu, doubles(gate)[$0])
+        doubles(gradient)[$0] * doubles(up)[$0] * Self.slope(Self.exactSiLU, doubles(gate)[$0])
       })
   }
 
