@@ -87,6 +87,7 @@ extension bs_rule_t {
       case .positive: UInt8(BS_ZERO_SIGN_POSITIVE)
       case .negativeForZeroInput: UInt8(BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT)
       }
+    hides_non_finite = rule.hidesNonFinite ? 1 : 0
     set(rule.tensorScale)
     let t = rule.element.ties.e2m1Thresholds
     thresholds = (t[0], t[1], t[2], t[3], t[4], t[5], t[6])

@@ -231,6 +231,8 @@ import _BlockScaleShims
   mutating func quantizeWithOneScale() {
     guard let choice = wholeTensorChoice else { return }
     workspace.reserve(blocks: 1)
+    // A maximum from elsewhere says nothing of the values here.
+    kernelRule.hides_non_finite = 1
     // Nothing is known of the maximum here, so nothing is refined.
     unsafe use(
       choice.scaleCode,

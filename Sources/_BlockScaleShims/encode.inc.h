@@ -229,8 +229,8 @@ static void BS_NAME(bs_encode)(
 }
 
 BS_INLINE void measure_block(
-  int source, int element, int mode, const bs_rule_t *rule, const uint8_t *values, size_t count,
-  bs_factor_t factor, float scale, uint8_t *codes, errors_t *sums
+  int source, int element, int mode, int is_finite, const bs_rule_t *rule, const uint8_t *values,
+  size_t count, bs_factor_t factor, float scale, uint8_t *codes, errors_t *sums
 ) {
   const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
   for (size_t index = 0; index < count; index += 16) {
@@ -243,8 +243,24 @@ BS_INLINE void measure_block(
     f32x16 decoded = (f32x16)encoded.values * scale;
     if (rule->tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
     if (rule->tensor_mode == BS_TENSOR_DIVISOR) decoded = decoded / rule->tensor_scale;
-    add_errors(sums, x, decoded, encoded.clipped, left);
+    if (is_finite) {
+      add_finite(sums, x, decoded);
+      sums->saturated += encoded.clipped;
+      // Zeros stay zero, so what is left is what became zero.
+      sums->underflowed += (decoded == 0) - (x == 0);
+      sums->count += (int64_t)left;
+    } else {
+      add_errors(sums, x, decoded, encoded.clipped, left);
+    }
   }
+}
+
+/// Whether nothing in a block can be NaN or infinite: a block with either has a NaN scale, and codes
+/// times other scales stay in range.
+BS_INLINE int is_finite_block(const bs_rule_t *rule, float scale) {
+  const int is_scaled_down = rule->tensor_mode == BS_NO_TENSOR_SCALE
+    || (rule->tensor_mode == BS_TENSOR_MULTIPLIER && rule->tensor_scale < 0x1p8f);
+  return !rule->hides_non_finite && is_scaled_down && scale < 0x1p100f;
 }
 
 BS_INLINE void measure_run(
@@ -261,17 +277,20 @@ BS_INLINE void measure_run(
     const float scale = *scales++;
     const uint8_t *from = values + width_of(source) * first;
     uint8_t *to = codes + code_bytes(element, first);
+#define MEASURE(mode, is_finite)                                                                  \
+  measure_block(                                                                                  \
+    source, element, mode, is_finite, &constant, from, length, factor, scale, to, &sums)
+    const int is_finite = is_finite_block(&constant, scale);
     switch (mode_of(factor)) {
     case MULTIPLY:
-      measure_block(
-        source, element, MULTIPLY, &constant, from, length, factor, scale, to, &sums);
+      if (is_finite) MEASURE(MULTIPLY, 1); else MEASURE(MULTIPLY, 0);
       break;
     case REFINE:
-      measure_block(source, element, REFINE, &constant, from, length, factor, scale, to, &sums);
+      if (is_finite) MEASURE(REFINE, 1); else MEASURE(REFINE, 0);
       break;
-    default:
-      measure_block(source, element, DIVIDE, &constant, from, length, factor, scale, to, &sums);
+    default: MEASURE(DIVIDE, 0);
     }
+#undef MEASURE
   }
   store_errors(errors, &sums);
 }

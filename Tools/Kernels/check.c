@@ -134,7 +134,8 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
       scales[index] = 1 / f;
       multipliers[index] = f;
     }
-    bs_rule_t rule = {.source = (uint8_t)source, .element = (uint8_t)element};
+    bs_rule_t rule = {
+      .source = (uint8_t)source, .element = (uint8_t)element, .hides_non_finite = kind == 3};
     const float even[] = {0.25f, nextafterf(0.75f, 0), 1.25f, nextafterf(1.75f, 0), 2.5f,
                           nextafterf(3.5f, 0), 5};
     memcpy(rule.thresholds, even, sizeof even);

@@ -39,6 +39,8 @@ typedef struct {
   /// How `tensor_scale` is applied.
   uint8_t tensor_mode;
   float tensor_scale;
+  /// Whether a block may have a finite scale and hold a NaN or an infinity.
+  uint8_t hides_non_finite;
   /// How many bytes ahead of a run the encoder fetches into the cache, for the next run; or zero.
   uint32_t ahead;
   /// The magnitudes that a scaled value must exceed for each step of an E2M1 code.
