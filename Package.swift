@@ -82,6 +82,7 @@ let package = Package(
     .target(
       name: "_BlockScaleTestSupport",
       dependencies: [
+        "BlockScale",
         "Minifloat",
         "Safetensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
@@ -92,7 +93,13 @@ let package = Package(
     .testTarget(name: "MinifloatTests", dependencies: ["Minifloat", "_BlockScaleTestSupport"]),
     .testTarget(
       name: "BlockScaleTests",
-      dependencies: ["BlockScale", "Safetensors", "_BlockScaleTestSupport"]),
+      dependencies: [
+        "BlockScale",
+        "Safetensors",
+        "_BlockScaleTestSupport",
+        .product(name: "RealModule", package: "swift-numerics"),
+      ]
+    ),
     .testTarget(
       name: "BlockScaleCPUTests",
       dependencies: [

@@ -45,7 +45,8 @@ extension ActivationRecipe {
     case .coat: return ActivationScale(stored: BFloat16(scale), divisor: scale)
     case .storedScale:
       guard maximum.isFinite else { return .notFinite }
-      return ActivationScale(stored: BFloat16(scale), divisor: Float(BFloat16(scale)))
+      let stored = BFloat16(scale)
+      return ActivationScale(stored: stored, divisor: Float(stored))
     }
   }
 
@@ -53,8 +54,8 @@ extension ActivationRecipe {
   ///
   /// - Parameter maximum: Of the FP32 values.
   package func storedGroupScale(maximum: Float, _ format: ElementFormat) -> BFloat16 {
-    // A finite FP32 value may become infinite in BF16.
-    if self == .storedScale, !BFloat16(maximum).isFinite { return .nan }
+    // A finite FP32 value may become infinite in BF16: from half a unit above its largest on.
+    if self == .storedScale, !(maximum < 0x1.FFp127) { return .nan }
     return groupScale(maximum: maximum, format).stored
   }
 
@@ -96,7 +97,7 @@ extension ActivationRecipe {
 }
 
 /// The largest of scales, none of which is negative; NaN if one is NaN.
-package func largestScale(_ scales: some Sequence<BFloat16>) -> BFloat16 {
+package func largestScale(_ scales: [BFloat16]) -> BFloat16 {
   // Without a sign, bit patterns order like values, and NaN above infinity.
   BFloat16(bitPattern: scales.reduce(0) { max($0, $1.bitPattern) })
 }

@@ -46,9 +46,11 @@ extension CPUBackend {
     _ input: Float8Tensor<Element>
   ) throws(BlockScaleError) -> BFloat16Tensor {
     let matrix = input.matrix
-    guard matrix.blocking == .tensor || matrix.blocking.rows == 1,
-      matrix.blocking.columns % 16 == 0 || matrix.blocking == .tensor
-    else { return try ReferenceBackend().dequantize(input) }
+    let isFlat = matrix.blocking.rows == 1 && matrix.blocking.columns % 16 == 0
+    guard isFlat || matrix.blocking == .tensor, matrix.tensorScale == nil else {
+      // Blocks that the flow does not use.
+      return try ReferenceBackend().dequantize(input)
+    }
     let source = CodeRows(matrix)
     let values: [BFloat16] = filled(matrix.rows * matrix.columns) { values in
       forEachRow(matrix.rows, columns: matrix.columns, scratch: 1) { row, scratch in

@@ -14,16 +14,16 @@ import _BlockScaleTestSupport
 ///   field, so a carry into an odd exponent field is lost (125 becomes 64). Below the smallest
 ///   normal value it cuts bits off unevenly; there only our own rounding is checked.
 @Suite struct COATGoldenTests {
-  private let vectors: Vectors
+  let vectors: Vectors
 
   init() throws { vectors = try Vectors("seed_coat_mul_64x128.safetensors") }
 
-  private func interpreterBFloat16(_ value: Float) -> BFloat16 {
+  func interpreterBFloat16(_ value: Float) -> BFloat16 {
     BFloat16(bitPattern: UInt16(truncatingIfNeeded: value.bitPattern >> 16))
   }
 
   /// The interpreter's code; nil below the smallest normal value.
-  private func interpreterCode(_ value: Float, _ format: ElementFormat) -> UInt8? {
+  func interpreterCode(_ value: Float, _ format: ElementFormat) -> UInt8? {
     let (bits, bias, least): (UInt32, UInt32, Float) =
       format == .e4m3 ? (3, 120, 0x1p-6) : (2, 112, 0x1p-14)
     let sign = UInt8(value.bitPattern >> 31) << 7
@@ -34,7 +34,7 @@ import _BlockScaleTestSupport
   }
 
   /// Compares codes with the interpreter's, given the values that were encoded.
-  private func compare(
+  func compare(
     _ codes: [UInt8], golden: String, scaled: [Float], _ format: ElementFormat,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
@@ -78,8 +78,9 @@ import _BlockScaleTestSupport
     ).dequantized()
   }
 
-  /// The products are operations of their own; what they quantize with is checked here: a maximum
-  /// taken in FP32, a BF16 scale, and codes of the product in BF16.
+  /// What products quantize with: a maximum in FP32, a BF16 scale, and codes of the product in BF16.
+  ///
+  /// The operations themselves are checked in `COATGoldenTests+Operations.swift`.
   @Test func perTensorForward() throws {
     let product = zip(try decoded("gate"), try decoded("up")).map { $0 * $1 }
     let stored = product.map { Float(interpreterBFloat16($0)) }
