@@ -40,7 +40,7 @@ extension CPUBackend {
         repeat {
           for _ in 0..<repetitions {
             unsafe kernels.multiply(
-              a.pointer(to: Kernels.Element.self), rows: rows, paddedDepth: depth, columns: blank,
+              a.pointer(to: Kernels.Element.self), rows: rows, paddedDepth: depth, columns: [blank],
               panel: b.pointer(to: Kernels.Element.self), decodes: false, k0: 0, depth: depth,
               promotion: bs_promotion_t(), sums: c.pointer(to: Float.self), accumulate: false,
               next: nil)

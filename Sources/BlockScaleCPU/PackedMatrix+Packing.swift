@@ -61,7 +61,8 @@ extension CPUBackend {
       let parts = (depth + partDepth - 1) / partDepth
       let blockRows = min(blocking.rows, operand.rows)
       partRows = blocking.rows
-      partScales = [Float](repeating: 0, count: blockCount * parts * 16)
+      // A tile may have one block of outputs more than there are.
+      partScales = [Float](repeating: 0, count: (blockCount + 1) * parts * 16)
       for output in 0..<operand.rows {
         let source = output / blockRows * parts
         let target = output / 16 * parts * 16 + output % 16

@@ -55,8 +55,9 @@ struct Product<Kernels: TileKernels>: Sendable {
       columnPartScales =
         rightDepth == partDepth
         ? right.partScales
-        : (0..<right.blockCount * parts * 16).map { index in
+        : (0..<(right.blockCount + 1) * parts * 16).map { index in
           let (block, part, lane) = (index / 16 / parts, index / 16 % parts, index % 16)
+          guard block < right.blockCount else { return 0 }
           return right.partScales[(block * rightParts + part * partDepth / rightDepth) * 16 + lane]
         }
     } else {
@@ -120,7 +121,7 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   /// The scales of partial sums from `k0` on.
   private func promotion(
-    rowTile: Int, block: Int, blocks: Int, k0: Int, rows: UnsafeBufferPointer<Float>,
+    rowTile: Int, block: Int, k0: Int, rows: UnsafeBufferPointer<Float>,
     columns: UnsafeBufferPointer<Float>
   ) -> bs_promotion_t {
     guard let partDepth else { return unsafe bs_promotion_t() }
@@ -136,7 +137,7 @@ struct Product<Kernels: TileKernels>: Sendable {
       columns: columns.baseAddress.flatMap {
         unsafe columns.isEmpty ? nil : $0 + (block * parts + first) * 16
       },
-      column_stride: 16, column_block_stride: blocks > 1 ? parts * 16 : 0,
+      column_stride: 16, column_block_stride: parts * 16,
       columns_are_equal: right.partRows % kernels.tileColumns == 0)
   }
 
@@ -206,38 +207,35 @@ struct Product<Kernels: TileKernels>: Sendable {
         // The tile's own part of the packed rows.
         let a = unsafe rows + row * paddedDepth
         let isFirst = rowTile == task.rowTiles.lowerBound
+        // Where k is cut, the sums of all rows wait for the next run.
+        let place =
+          unsafe tasks.depth < paddedDepth
+          ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count * sumCount : 0
+        // Inside the scratch, which was made for these tasks.
+        let sums = unsafe scratch.sums.pointer(to: Float.self) + place
+        // The next rows are brought nearer while these are multiplied.
+        let next: (UnsafeRawPointer, Int)? =
+          !isFirst && depth == paddedDepth && rowTile + 1 < task.rowTiles.upperBound
+          ? unsafe (
+            UnsafeRawPointer(a + tileRows * paddedDepth),
+            tileRows * depth * MemoryLayout<Kernels.Element>.stride
+          ) : nil
+        unsafe kernels.multiply(
+          a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
+          panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
+          decodes: decodes && isFirst, k0: k0, depth: depth,
+          promotion: promotion(
+            rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, rows: rowPartScales,
+            columns: columnPartScales),
+          sums: sums, accumulate: k0 > 0, next: next)
+        guard isLast else { continue }
         for index in unsafe 0..<columnTiles.count {
-          let columns = unsafe columnTiles[index]
           let block = task.blocks.lowerBound + index * tileBlocks
           let blocks = min(tileBlocks, task.blocks.upperBound - block)
-          let place =
-            unsafe tasks.depth < paddedDepth
-            ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count + index : 0
-          // Inside the scratch, which was made for these tasks.
-          let sums = unsafe scratch.sums.pointer(to: Float.self) + place * sumCount
-          let panel =
-            decodes
-            ? unsafe scratch.panel.pointer(to: Kernels.Element.self) + index * tileColumns * depth
-            : nil
-          // The next rows are brought nearer while these are multiplied, a part for each tile.
-          let share =
-            unsafe tileRows * depth * MemoryLayout<Kernels.Element>.stride / columnTiles.count
-          let next: (UnsafeRawPointer, Int)? =
-            !isFirst && depth == paddedDepth && rowTile + 1 < task.rowTiles.upperBound
-            ? unsafe (UnsafeRawPointer(a + tileRows * paddedDepth) + index * share, share) : nil
-          unsafe kernels.multiply(
-            a, rows: rowCount, paddedDepth: paddedDepth, columns: columns, panel: panel,
-            decodes: decodes && isFirst, k0: k0, depth: depth,
-            promotion: promotion(
-              rowTile: rowTile, block: block, blocks: blocks, k0: k0, rows: rowPartScales,
-              columns: columnPartScales),
-            sums: sums, accumulate: k0 > 0, next: next)
-          if isLast {
-            unsafe kernels.store(
-              sums, stride: tileColumns, rows: rowCount,
-              columns: min(blocks * 16, right.outputs - block * 16), output: output, row: row,
-              column: block * 16)
-          }
+          unsafe kernels.store(
+            sums + index * sumCount, stride: tileColumns, rows: rowCount,
+            columns: min(blocks * 16, right.outputs - block * 16), output: output, row: row,
+            column: block * 16)
         }
       }
     }
@@ -268,7 +266,7 @@ struct Product<Kernels: TileKernels>: Sendable {
               x.value, stride: paddedDepth, rows: left.rows,
               columns: right.columns(ofBlock: block), depth: paddedDepth,
               promotion: promotion(
-                rowTile: 0, block: block, blocks: 1, k0: 0, rows: rowPartScales.value,
+                rowTile: 0, block: block, k0: 0, rows: rowPartScales.value,
                 columns: columnPartScales.value),
               sums: sums)
             unsafe kernels.store(

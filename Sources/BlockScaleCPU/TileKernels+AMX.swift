@@ -32,7 +32,7 @@
     }
 
     func multiply(
-      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
+      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
       panel: UnsafeMutablePointer<UInt16>?, decodes: Bool, k0: Int, depth: Int,
       promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
       next: (address: UnsafeRawPointer, bytes: Int)?
@@ -40,37 +40,68 @@
       let first = unsafe a + 16 * k0
       var operands = unsafe bs_amx_operands_t()
       unsafe operands.a = (first, rows > 16 ? first + 16 * paddedDepth : first)
+      unsafe operands.tiles = 1
       if let next = unsafe next {
         unsafe operands.next = next.address
-        unsafe operands.next_lines = next.bytes / 64 / (depth / 32)
+        unsafe operands.next_lines = next.bytes / 64 / (depth / 32) / columns.count
       }
-      unsafe withUnsafePointer(to: promotion) { promotion in
-        if let panel = unsafe panel {
-          let second = unsafe panel + 16 * depth
-          if decodes {
-            unsafe columns.withUnsafeBufferPointer { columns in
-              var panels: (UnsafeMutablePointer<UInt16>?, UnsafeMutablePointer<UInt16>?) =
-                unsafe (panel, second)
-              unsafe withUnsafeMutablePointer(to: &panels) { panels in
-                unsafe panels.withMemoryRebound(
-                  to: UnsafeMutablePointer<UInt16>?.self, capacity: 2
-                ) {
-                  unsafe bs_decode_multiply_amx(
-                    &operands, columns.baseAddress, k0, depth, promotion, $0, sums, accumulate)
-                }
+      let tileCount = tileColumns * depth
+      guard let panel = unsafe panel else {
+        // BF16 columns are hardware tiles as they are stored.
+        for tile in unsafe 0..<columns.count {
+          unsafe operands.b = (
+            columns[tile][0].codes.assumingMemoryBound(to: UInt16.self) + 16 * k0,
+            columns[tile][1].codes.assumingMemoryBound(to: UInt16.self) + 16 * k0
+          )
+          unsafe withUnsafePointer(to: promotion.ofTile(tile, blocks: 2)) {
+            unsafe bs_multiply_amx(
+              &operands, depth, $0, sums + tile * tileRows * tileColumns, accumulate)
+          }
+          unsafe operands.next = operands.next.map {
+            unsafe $0 + operands.next_lines * 64 * (depth / 32)
+          }
+        }
+        return
+      }
+      if decodes {
+        for tile in unsafe 0..<columns.count {
+          let own = unsafe panel + tile * tileCount
+          if unsafe promotion.depth > 0 {
+            for half in 0..<2 {
+              unsafe withUnsafePointer(to: columns[tile][half]) {
+                unsafe bs_decode_amx($0, k0, depth, own + half * 16 * depth)
               }
             }
-            return
+          } else {
+            unsafe decodeAndMultiply(
+              &operands, columns[tile], k0: k0, depth: depth, panel: own,
+              sums: sums + tile * tileRows * tileColumns, accumulate: accumulate)
           }
-          unsafe operands.b = (UnsafePointer(panel), UnsafePointer(second))
-        } else {
-          // BF16 columns are hardware tiles as they are stored.
-          unsafe operands.b = (
-            columns[0].codes.assumingMemoryBound(to: UInt16.self) + 16 * k0,
-            columns[1].codes.assumingMemoryBound(to: UInt16.self) + 16 * k0
-          )
         }
-        unsafe bs_multiply_amx(&operands, depth, promotion, sums, accumulate)
+        if unsafe promotion.depth == 0 { return }
+      }
+      unsafe operands.b = (UnsafePointer(panel), UnsafePointer(panel + 16 * depth))
+      unsafe operands.tile_stride = tileCount
+      unsafe operands.tiles = columns.count
+      unsafe withUnsafePointer(to: promotion) {
+        unsafe bs_multiply_amx(&operands, depth, $0, sums, accumulate)
+      }
+    }
+
+    /// Decodes the columns of one tile while its rows are multiplied.
+    private func decodeAndMultiply(
+      _ operands: inout bs_amx_operands_t, _ columns: [bs_columns_t], k0: Int, depth: Int,
+      panel: UnsafeMutablePointer<UInt16>, sums: UnsafeMutablePointer<Float>, accumulate: Bool
+    ) {
+      unsafe columns.withUnsafeBufferPointer { columns in
+        var panels: (UnsafeMutablePointer<UInt16>?, UnsafeMutablePointer<UInt16>?) =
+          unsafe (panel, panel + 16 * depth)
+        unsafe withUnsafeMutablePointer(to: &panels) { panels in
+          unsafe panels.withMemoryRebound(to: UnsafeMutablePointer<UInt16>?.self, capacity: 2) {
+            unsafe bs_decode_multiply_amx(
+              &operands, columns.baseAddress, k0, depth, $0, sums, accumulate)
+          }
+        }
       }
     }
 

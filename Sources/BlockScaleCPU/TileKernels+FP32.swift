@@ -123,22 +123,28 @@ struct FP32Kernels: TileKernels {
   }
 
   func multiply(
-    _ a: UnsafePointer<Float>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
+    _ a: UnsafePointer<Float>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
     panel: UnsafeMutablePointer<Float>?, decodes: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
     next: (address: UnsafeRawPointer, bytes: Int)?
   ) {
     guard let panel = unsafe panel else { preconditionFailure("FP32 kernels decode all columns") }
-    if decodes {
-      for index in unsafe 0..<columns.count {
-        unsafe withUnsafePointer(to: columns[index]) {
-          unsafe decodeColumns($0, k0, depth, panel + 16 * index, tileColumns)
+    for tile in unsafe 0..<columns.count {
+      let own = unsafe panel + tile * tileColumns * depth
+      if decodes {
+        for index in unsafe 0..<columns[tile].count {
+          unsafe withUnsafePointer(to: columns[tile][index]) {
+            unsafe decodeColumns($0, k0, depth, own + 16 * index, tileColumns)
+          }
         }
       }
-    }
-    unsafe withUnsafePointer(to: promotion) {
-      unsafe multiplyTile(
-        a + k0 * tileRows, panel, depth, $0, sums, tileColumns, accumulate)
+      unsafe withUnsafePointer(
+        to: promotion.ofTile(tile, blocks: tileColumns / 16)
+      ) {
+        unsafe multiplyTile(
+          a + k0 * tileRows, own, depth, $0, sums + tile * tileRows * tileColumns, tileColumns,
+          accumulate)
+      }
     }
   }
 
@@ -166,5 +172,15 @@ struct FP32Kernels: TileKernels {
     unsafe withUnsafePointer(to: output) {
       unsafe storeTile(sums, stride, rows, columns, $0, row, column)
     }
+  }
+}
+
+extension bs_promotion_t {
+  /// The scales of one of several tiles side by side.
+  func ofTile(_ tile: Int, blocks: Int) -> bs_promotion_t {
+    var result = unsafe self
+    // Scales of all tiles follow one another.
+    unsafe result.columns = columns.map { unsafe $0 + tile * blocks * column_block_stride }
+    return unsafe result
   }
 }

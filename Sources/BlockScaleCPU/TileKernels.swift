@@ -28,13 +28,17 @@ protocol TileKernels: Sendable {
     _ source: bs_rows_t, row: Int, rows: Int, paddedDepth: Int,
     into a: UnsafeMutablePointer<Element>)
 
-  /// Multiplies packed rows from `k0` with the columns of one tile.
+  /// Multiplies packed rows from `k0` with tiles of columns that lie side by side.
   ///
   /// - Parameters:
-  ///   - panel: The tile's columns, decoded; they are decoded into it first if `decodes`.
+  ///   - columns: For each tile its groups of sixteen outputs.
+  ///   - panel: The columns, decoded, one tile after the other; they are decoded into it first if
+  ///     `decodes`. Nil for columns that need not be decoded.
+  ///   - promotion: Scales of partial sums of the first tile; those of the others follow.
+  ///   - sums: A tile of sums after the other.
   ///   - next: Memory that this thread will read next.
   func multiply(
-    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
     panel: UnsafeMutablePointer<Element>?, decodes: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
     next: (address: UnsafeRawPointer, bytes: Int)?)

@@ -211,18 +211,21 @@ typedef struct {
   /// Scales of outputs, unless one serves them all; and of rows, times that one.
   f32x16 column_scales[2];
   float row_scales[32] __attribute__((aligned(64)));
+  float *c;
   bool accumulate;
 } part_t;
 
 BS_INLINE void finish_part(
   part_t *result, const float *sums, const bs_promotion_t *promotion, bool equal, ptrdiff_t part,
-  bool accumulate
+  ptrdiff_t tile, float *c, bool accumulate
 ) {
   result->sums = sums;
+  result->c = c;
   result->accumulate = accumulate;
   f32x16 common = repeat_f32(1);
   if (promotion->columns) {
-    const float *scales = promotion->columns + part * promotion->column_stride;
+    const float *scales = promotion->columns + part * promotion->column_stride
+      + 2 * tile * promotion->column_block_stride;
     if (equal) {
       common = repeat_f32(*scales);
     } else {
@@ -240,7 +243,8 @@ BS_INLINE void finish_part(
 }
 
 /// `equal` says that a part has one scale for all outputs; a constant where this is inlined.
-BS_INLINE void promote_rows(const part_t *part, bool equal, int first, int end, float *c) {
+BS_INLINE void promote_rows(const part_t *part, bool equal, int first, int end) {
+  float *c = part->c;
 #pragma clang loop unroll_count(2)
   for (int row = first; row < end; row++) {
 #pragma clang loop unroll(full)
@@ -254,104 +258,135 @@ BS_INLINE void promote_rows(const part_t *part, bool equal, int first, int end, 
   }
 }
 
-/// The loop over k; `decodes`, `promotes`, `equal` and `two` are constants where this is inlined.
-BS_INLINE void multiply_as(
-  bool decodes, bs_codes_t format, bs_scales_t place, bool promotes, bool equal, bool two,
-  const bs_amx_operands_t *operands, const bs_columns_t *columns, ptrdiff_t k0,
-  uint16_t *const *panel, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
+/// Sums over all k of a call, decoding its columns first if told so.
+BS_INLINE void multiply_plain(
+  bool decodes, bs_codes_t format, bs_scales_t place, bool two, const bs_amx_operands_t *operands,
+  const bs_columns_t *columns, ptrdiff_t k0, uint16_t *const *panel, ptrdiff_t depth, float *c,
   bool accumulate
 ) {
   const uint16_t *a0 = operands->a[0], *a1 = operands->a[1];
   const uint16_t *b0 = decodes ? panel[0] : operands->b[0];
   const uint16_t *b1 = decodes ? panel[1] : operands->b[1];
   const char *next = operands->next;
-  const int rows = two ? 32 : 16;
   const ptrdiff_t steps = depth / 32;
-  const ptrdiff_t part_steps = promotes ? promotion->depth / 32 : steps;
-  // The sums of a part wait here for their scales while the next part is formed.
-  float waiting[2][32 * SUMS_STRIDE] __attribute__((aligned(64)));
-  part_t finished;
-  int promoted_rows = rows;
   if (decodes) {
     decode_tile(format, place, columns, k0, panel[0]);
     decode_tile(format, place, columns + 1, k0, panel[1]);
   }
+  if (accumulate) {
+    load_sums(c);
+  } else {
+    zero_sums();
+  }
+  for (ptrdiff_t step = 0; step < steps; step++) {
+    multiply_step(two, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
+    if (!decodes) {
+      for (ptrdiff_t line = 0; line < operands->next_lines; line++, next += 64) {
+        _mm_prefetch(next, _MM_HINT_T1);
+      }
+    } else if (step + 1 < steps) {
+      // One step ahead of the products, which go on meanwhile.
+      const ptrdiff_t k = k0 + (step + 1) * 32;
+      decode_tile(format, place, columns, k, panel[0] + (step + 1) * TILE);
+      decode_tile(format, place, columns + 1, k, panel[1] + (step + 1) * TILE);
+    }
+  }
+  store_sums(two, c);
+}
+
+/// Sums in parts of k that take scales, for tiles of outputs side by side.
+///
+/// A part's rows and all sums stay in the first-level cache while its columns pass by. `equal` and
+/// `two` are constants where this is inlined.
+BS_INLINE void multiply_parts(
+  bool equal, bool two, const bs_amx_operands_t *operands, ptrdiff_t depth,
+  const bs_promotion_t *promotion, float *c, bool accumulate
+) {
+  const int rows = two ? 32 : 16;
+  const ptrdiff_t steps = depth / 32;
+  const ptrdiff_t part_steps = promotion->depth / 32;
+  const char *next = operands->next;
+  // The sums of a tile wait here for their scales while the next tile's are formed.
+  float waiting[2][32 * SUMS_STRIDE] __attribute__((aligned(64)));
+  part_t finished;
+  int promoted_rows = rows, turn = 0;
   ptrdiff_t part = 0;
   for (ptrdiff_t first = 0; first < steps; first += part_steps, part++) {
     const ptrdiff_t end = first + part_steps < steps ? first + part_steps : steps;
-    if (accumulate && !promotes) {
-      load_sums(c);
-    } else {
+    for (ptrdiff_t tile = 0; tile < operands->tiles; tile++) {
+      const uint16_t *b0 = operands->b[0] + tile * operands->tile_stride;
+      const uint16_t *b1 = operands->b[1] + tile * operands->tile_stride;
       zero_sums();
-    }
-    for (ptrdiff_t step = first; step < end; step++) {
-      if (promotes && promoted_rows < rows) {
-        promote_rows(&finished, equal, promoted_rows, promoted_rows + 8, c);
-        promoted_rows += 8;
-      }
-      multiply_step(two, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
-      if (decodes) {
-        // One step ahead of the products, which go on meanwhile.
-        if (step + 1 < steps) {
-          const ptrdiff_t k = k0 + (step + 1) * 32;
-          decode_tile(format, place, columns, k, panel[0] + (step + 1) * TILE);
-          decode_tile(format, place, columns + 1, k, panel[1] + (step + 1) * TILE);
+      for (ptrdiff_t step = first; step < end; step++) {
+        if (promoted_rows < rows) {
+          promote_rows(&finished, equal, promoted_rows, promoted_rows + 8);
+          promoted_rows += 8;
         }
-      } else {
+        multiply_step(
+          two, operands->a[0] + step * TILE, operands->a[1] + step * TILE, b0 + step * TILE,
+          b1 + step * TILE);
         for (ptrdiff_t line = 0; line < operands->next_lines; line++, next += 64) {
           _mm_prefetch(next, _MM_HINT_T1);
         }
       }
-    }
-    if (promotes) {
-      promote_rows(&finished, equal, promoted_rows, rows, c);
-      store_sums(two, waiting[part % 2]);
+      promote_rows(&finished, equal, promoted_rows, rows);
+      store_sums(two, waiting[turn]);
       finish_part(
-        &finished, waiting[part % 2], promotion, equal, part, accumulate || part > 0);
+        &finished, waiting[turn], promotion, equal, part, tile,
+        c + tile * BS_AMX_TILE_ROWS * SUMS_STRIDE, accumulate || part > 0);
+      turn ^= 1;
       promoted_rows = 0;
-    } else {
-      store_sums(two, c);
     }
   }
-  if (promotes) promote_rows(&finished, equal, promoted_rows, rows, c);
+  promote_rows(&finished, equal, promoted_rows, rows);
 }
-
-/// Calls `multiply_as` with what remains to be known as constants.
-#define BS_MULTIPLY(decodes, format, place, blocks, k0, panel)                                    \
-  do {                                                                                             \
-    const bool two = operands->a[0] != operands->a[1];                                             \
-    const bool equal = !promotion->columns || promotion->columns_are_equal;                        \
-    if (promotion->depth && equal && two) {                                                        \
-      BS_MULTIPLY_AS(decodes, format, place, true, true, true, blocks, k0, panel);                \
-    } else if (promotion->depth && two) {                                                          \
-      BS_MULTIPLY_AS(decodes, format, place, true, false, true, blocks, k0, panel);               \
-    } else if (promotion->depth) {                                                                 \
-      BS_MULTIPLY_AS(decodes, format, place, true, equal, false, blocks, k0, panel);              \
-    } else if (two) {                                                                              \
-      BS_MULTIPLY_AS(decodes, format, place, false, false, true, blocks, k0, panel);              \
-    } else {                                                                                       \
-      BS_MULTIPLY_AS(decodes, format, place, false, false, false, blocks, k0, panel);             \
-    }                                                                                              \
-  } while (0)
-#define BS_MULTIPLY_AS(decodes, format, place, promotes, equal, two, blocks, k0, panel)           \
-  multiply_as(                                                                                     \
-    decodes, format, place, promotes, equal, two, operands, blocks, k0, panel, depth, promotion,  \
-    c, accumulate)
 
 void bs_multiply_amx(
   const bs_amx_operands_t *operands, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
   bool accumulate
 ) {
-  BS_MULTIPLY(false, BS_CODES_BF16, BS_SCALES_NONE, NULL, 0, NULL);
+  const bool two = operands->a[0] != operands->a[1];
+  if (promotion->depth) {
+    const bool equal = !promotion->columns || promotion->columns_are_equal;
+    if (equal && two) {
+      multiply_parts(true, true, operands, depth, promotion, c, accumulate);
+    } else if (two) {
+      multiply_parts(false, true, operands, depth, promotion, c, accumulate);
+    } else {
+      multiply_parts(equal, false, operands, depth, promotion, c, accumulate);
+    }
+    return;
+  }
+  for (ptrdiff_t tile = 0; tile < operands->tiles; tile++) {
+    bs_amx_operands_t one = *operands;
+    one.b[0] += tile * operands->tile_stride;
+    one.b[1] += tile * operands->tile_stride;
+    one.next = (const char *)operands->next + tile * operands->next_lines * 64 * (depth / 32);
+    float *sums = c + tile * BS_AMX_TILE_ROWS * SUMS_STRIDE;
+    if (two) {
+      multiply_plain(
+        false, BS_CODES_BF16, BS_SCALES_NONE, true, &one, NULL, 0, NULL, depth, sums, accumulate);
+    } else {
+      multiply_plain(
+        false, BS_CODES_BF16, BS_SCALES_NONE, false, &one, NULL, 0, NULL, depth, sums, accumulate);
+    }
+  }
 }
 
 void bs_decode_multiply_amx(
   const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
-  const bs_promotion_t *promotion, uint16_t *panel[2], float *c, bool accumulate
+  uint16_t *panel[2], float *c, bool accumulate
 ) {
+  const bool two = operands->a[0] != operands->a[1];
 #define BS_CASE(format, place)                                                                     \
   case format * 4 + place:                                                                         \
-    BS_MULTIPLY(true, format, place, columns, k0, panel);                                          \
+    if (two) {                                                                                     \
+      multiply_plain(                                                                              \
+        true, format, place, true, operands, columns, k0, panel, depth, c, accumulate);            \
+    } else {                                                                                       \
+      multiply_plain(                                                                              \
+        true, format, place, false, operands, columns, k0, panel, depth, c, accumulate);           \
+    }                                                                                              \
     return;
   BS_FOR_FORMAT(columns, BS_CASE)
 #undef BS_CASE

@@ -165,23 +165,26 @@ void bs_decode_amx(
 typedef struct {
   /// Sixteen rows each; equal where there are no more than sixteen.
   const uint16_t *a[2];
-  /// Sixteen outputs each.
+  /// Sixteen outputs each, of the first of `tiles` tiles of sums that lie side by side.
   const uint16_t *b[2];
+  /// From the columns of one tile to those of the next.
+  ptrdiff_t tile_stride;
+  ptrdiff_t tiles;
   /// What will be read next by this thread, brought into L2 meanwhile; may be NULL.
   const void *next;
-  /// Cache lines of `next` for each 32 k.
+  /// Cache lines of `next` for each 32 k of a tile.
   ptrdiff_t next_lines;
 } bs_amx_operands_t;
 
-/// A tile of 32 x 32 sums, rows 32 apart.
+/// Tiles of 32 x 32 sums, one after the other, rows 32 apart.
 void bs_multiply_amx(
   const bs_amx_operands_t *operands, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
   bool accumulate);
 
-/// The same for columns that are not decoded yet: decodes them into `panel`, `b[0]` and `b[1]` of
-/// later calls, and multiplies as it goes.
+/// One tile of sums over all k of the call, from columns that are not decoded yet: decodes them into
+/// `panel`, `b[0]` and `b[1]` of later calls, and multiplies as it goes.
 void bs_decode_multiply_amx(
   const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
-  const bs_promotion_t *promotion, uint16_t *panel[2], float *c, bool accumulate);
+  uint16_t *panel[2], float *c, bool accumulate);
 
 #endif
