@@ -159,6 +159,25 @@ import _BlockScaleTestSupport
     }
   }
 
+  @Test func theReadmesExample() throws {
+    let problem = try Problem(rows: 20, inputs: 64, outputs: 48, seed: 9)
+    let (weight, x) = (problem.weight, problem.x)
+    let outputGradient = BFloat16Tensor(problem.dy)
+
+    let cpu = CPUBackend()
+    let w = try cpu.quantized(weight, as: NVFP4Matrix.self, recipe: .modelopt)
+    let y = try cpu.multiply(Operand(x), cpu.pack(Operand(w)), as: BFloat16.self)
+
+    let layer = try Float8BlockwiseLinear(weight: weight, on: cpu)
+    var gradients = LinearGradients(for: layer)
+    let (output, saved) = try layer.forward(BFloat16Tensor(x))
+    let inputGradient = try layer.backward(outputGradient, saved: saved, into: &gradients)
+
+    #expect(y.rows == 20 && y.columns == 48)
+    #expect(output.shape == [20, 48] && inputGradient.shape == [20, 64])
+    #expect(gradients.weight.values.contains { $0 != 0 })
+  }
+
   @Test func gradientsAccumulateInFP32() throws {
     let problem = try Problem(rows: 70, inputs: 64, outputs: 48, seed: 5)
     let layer = try Float8BlockwiseLinear(
