@@ -286,6 +286,19 @@ import _BlockScaleTestSupport
     }
   }
 
+  @Test func columnSumsAreAddedInOrder() throws {
+    let cpu = CPUBackend(threads: 2)
+    for (rows, columns) in [(1, 1), (3, 16), (70, 47), (33, 300), (5, 1025)] {
+      let matrix = try Matrix(
+        heavyTailed(rows * columns, seed: 2).map { BFloat16($0) }, rows: rows, columns: columns)
+      var sums = heavyTailed(columns, seed: 3)
+      var expected = sums
+      cpu.addColumnSums(of: matrix, to: &sums)
+      ReferenceBackend().addColumnSums(of: matrix, to: &expected)
+      #expect(sums == expected)
+    }
+  }
+
   @Test func shapesThatDoNotFitAreNamed() throws {
     let cpu = CPUBackend()
     let left = try Form.bfloat16.operand(rows: 3, columns: 40, seed: 1)
