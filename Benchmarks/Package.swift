@@ -16,6 +16,7 @@ let package = Package(
       dependencies: [
         .product(name: "BlockScale", package: "blockscale"),
         .product(name: "BlockScaleCPU", package: "blockscale"),
+        .product(name: "BlockScaleLayers", package: "blockscale"),
         .product(name: "Checkpoints", package: "blockscale"),
         .product(name: "Minifloat", package: "blockscale"),
         .product(name: "Safetensors", package: "blockscale"),

@@ -8,7 +8,8 @@ struct Benchmark: ParsableCommand {
     commandName: "benchmark",
     abstract: "Measure BlockScale and print rates and ratios.",
     subcommands: [
-      ConvertBenchmark.self, ModelBenchmark.self, ProductBenchmark.self, QuantizeBenchmark.self,
+      ConvertBenchmark.self, LayerBenchmark.self, ModelBenchmark.self, ProductBenchmark.self,
+      QuantizeBenchmark.self,
       ServeCommand.self,
     ])
 }

@@ -13,21 +13,23 @@ struct ServeCommand: ParsableCommand {
         prepare NAME OPERATION M N K [TIER]   makes data and answers `ready TIER THREADS`
         run NAME COUNT                        answers the median of COUNT runs in seconds
         ceiling [TIER]                        answers operations a second
-      OPERATION is one of those that `benchmark product --help` lists.
+      OPERATION is one of those that `benchmark product --help` lists, `layer-bf16`, `layer-fp8` or
+      `layer-nvfp4` for a step of a linear layer, or one of `quantize-` and `dequantize-` with
+      `fp8-1x128`, `fp8-128x128` or `nvfp4` for a matrix of M x K.
       """)
 
   func run() throws {
-    var cases: [String: ProductCase] = [:]
+    var cases: [String: any TimedCase] = [:]
     while let line = readLine() {
       let words = line.split(separator: " ").map(String.init)
       switch words.first {
       case "prepare" where words.count >= 6:
         let backend =
           try words.count > 6 ? CPUBackend(tier: Self.tier(words[6])) : CPUBackend()
-        guard let operation = ProductOperation(rawValue: words[2]), let m = Int(words[3]),
-          let n = Int(words[4]), let k = Int(words[5])
+        guard let m = Int(words[3]), let n = Int(words[4]), let k = Int(words[5]),
+          let work = try Self.work(words[2], m: m, n: n, k: k, backend: backend)
         else { throw ValidationError("This is no request: \(line)") }
-        cases[words[1]] = try ProductCase(operation, m: m, n: n, k: k, backend: backend)
+        cases[words[1]] = work
         print("ready \(backend.tier) \(backend.threads)")
       case "run" where words.count == 3:
         guard let work = cases[words[1]], let count = Int(words[2]) else {
@@ -42,6 +44,19 @@ struct ServeCommand: ParsableCommand {
       }
       flushOutput()
     }
+  }
+
+  private static func work(
+    _ operation: String, m: Int, n: Int, k: Int, backend: CPUBackend
+  ) throws -> (any TimedCase)? {
+    if let product = ProductOperation(rawValue: operation) {
+      return try ProductCase(product, m: m, n: n, k: k, backend: backend)
+    }
+    if operation.hasPrefix("layer-") {
+      return try LayerCase(
+        String(operation.dropFirst("layer-".count)), m: m, n: n, k: k, backend: backend)
+    }
+    return try QuantizeCase(operation, rows: m, columns: k, backend: backend)
   }
 
   private static func tier(_ name: String) throws -> CPUTier {
