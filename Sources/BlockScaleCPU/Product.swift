@@ -221,7 +221,7 @@ struct Product<Kernels: TileKernels>: Sendable {
           let block = task.blocks.lowerBound + index * tileBlocks
           let blocks = min(tileBlocks, task.blocks.upperBound - block)
           let place =
-            tasks.cutsDepth
+            unsafe tasks.cutsDepth
             ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count + index : 0
           // Inside the scratch, which was made for these tasks.
           let sums = unsafe scratch.sums.pointer(to: Float.self) + place * sumCount
