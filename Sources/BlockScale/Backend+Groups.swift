@@ -8,7 +8,7 @@ extension Backend {
   ///   - rowCounts: The rows of each group, which add up to M; a group may have none.
   ///   - right: N×K for each group, all with the same N.
   /// - Returns: M×N.
-  /// - Throws: ``BlockScaleError`` if the shapes do not fit or a group cuts a block of rows.
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit or a group begins inside a block of rows.
   /// - Complexity: O(M·N·K).
   public func multiplyGroups<Value: SourceValue>(
     _ left: Operand, rowCounts: [Int], _ right: [PackedOperand], as type: Value.Type = Value.self

@@ -12,29 +12,63 @@ public protocol Backend: Sendable {
   associatedtype PackedOperand: Sendable
 
   /// Lays out the right operand of products.
+  ///
+  /// - Parameter operand: N×K.
+  /// - Throws: ``BlockScaleError`` if its blocks cannot be multiplied from the right.
+  /// - Complexity: O(N·K).
   func pack(_ operand: Operand) throws(BlockScaleError) -> PackedOperand
 
   /// Lays out the transpose of a matrix as the right operand of products.
+  ///
+  /// - Parameter matrix: K×N: products sum along its columns.
+  /// - Complexity: O(N·K).
   func packTransposed(_ matrix: Matrix<BFloat16>) throws(BlockScaleError) -> PackedOperand
 
   /// The product `left · rightᵀ`; see ``ReferenceBackend/multiply(_:_:bias:as:)``.
+  ///
+  /// - Parameters:
+  ///   - left: M×K.
+  ///   - right: N×K, packed by this back end.
+  ///   - bias: N values that are added to every row, or none.
+  /// - Returns: M×N, rounded once.
+  /// - Throws: ``BlockScaleError`` if the shapes or blocks do not fit.
+  /// - Complexity: O(M·N·K).
   func multiply<Value: SourceValue>(
     _ left: Operand, _ right: PackedOperand, bias: [Float]?, as type: Value.Type
   ) throws(BlockScaleError) -> Matrix<Value>
 
   /// Writes the product `left · rightᵀ` into a matrix, or adds it to what is there.
+  ///
+  /// - Parameters:
+  ///   - left: M×K.
+  ///   - right: N×K, packed by this back end.
+  ///   - bias: N values that are added to every row, or none.
+  ///   - result: M×N.
+  ///   - adding: Whether the product is added, in FP32 before it is rounded once.
+  /// - Throws: ``BlockScaleError`` if the shapes or blocks do not fit; then `result` is as it was.
+  /// - Complexity: O(M·N·K).
   func multiply<Value: SourceValue>(
     _ left: Operand, _ right: PackedOperand, bias: [Float]?, into result: inout Matrix<Value>,
     adding: Bool
   ) throws(BlockScaleError)
 
   /// Quantizes a matrix.
+  ///
+  /// - Parameter blocking: The shape of the blocks; may be left out for NVFP4 and MX.
+  /// - Throws: ``BlockScaleError`` if the recipe does not define these formats.
+  /// - Complexity: O(rows × columns).
   func quantized<Element, Scale, Source: SourceValue>(
     _ matrix: Matrix<Source>, as type: BlockScaledMatrix<Element, Scale>.Type, recipe: Recipe,
     blocking: Blocking?
   ) throws(BlockScaleError) -> BlockScaledMatrix<Element, Scale>
 
   /// Quantizes a matrix and its transpose, each in its own blocks, from one read of the values.
+  ///
+  /// Where blocks are square, both have the same codes and scales.
+  ///
+  /// - Parameter blocking: The shape of the blocks of either; may be left out for NVFP4 and MX.
+  /// - Throws: ``BlockScaleError`` if the recipe does not define these formats.
+  /// - Complexity: O(rows × columns).
   func quantizedBothWays<Element, Scale, Source: SourceValue>(
     _ matrix: Matrix<Source>, as type: BlockScaledMatrix<Element, Scale>.Type, recipe: Recipe,
     blocking: Blocking?
@@ -43,11 +77,18 @@ public protocol Backend: Sendable {
   )
 
   /// The transpose of a matrix.
+  ///
+  /// - Complexity: O(rows × columns).
   func transpose(_ matrix: Matrix<BFloat16>) -> Matrix<BFloat16>
 
   /// Adds the sum of each column, in FP32 from the first row on, to what is there.
+  ///
+  /// - Precondition: There is one sum for each column.
+  /// - Complexity: O(rows × columns).
   func addColumnSums(of matrix: Matrix<BFloat16>, to sums: inout [Float])
 
   /// The largest magnitude, infinity or NaN if there is such a value.
+  ///
+  /// - Complexity: O(rows × columns).
   func maximumMagnitude(of matrix: Matrix<BFloat16>) -> Float
 }

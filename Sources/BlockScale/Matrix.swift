@@ -16,10 +16,14 @@ public struct Matrix<Value: SourceValue>: Sendable {
     guard rows > 0, columns > 0 else {
       throw BlockScaleError(.emptyMatrix, "A matrix of \(rows)x\(columns) holds nothing.")
     }
-    guard values.count == rows * columns else {
+    let (count, overflows) = rows.multipliedReportingOverflow(by: columns)
+    guard !overflows else {
       throw BlockScaleError(
-        .wrongCount,
-        "A \(rows)x\(columns) matrix has \(rows * columns) values, not \(values.count).")
+        .wrongCount, "A \(rows)x\(columns) matrix has more values than can be counted.")
+    }
+    guard values.count == count else {
+      throw BlockScaleError(
+        .wrongCount, "A \(rows)x\(columns) matrix has \(count) values, not \(values.count).")
     }
     self.rows = rows
     self.columns = columns

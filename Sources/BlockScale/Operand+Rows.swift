@@ -5,8 +5,9 @@ import Minifloat
 extension Operand {
   /// Some rows as an operand of their own.
   ///
-  /// - Parameter range: Begins where a block of rows begins; for blocks of one row anywhere.
-  /// - Throws: ``BlockScaleError`` if the range is empty, lies outside, or cuts a block.
+  /// - Parameter range: Begins where a block of rows begins and ends anywhere; for blocks of one row
+  ///   it also begins anywhere.
+  /// - Throws: ``BlockScaleError`` if the range is empty, lies outside, or begins inside a block.
   /// - Complexity: O(rows × columns) of the result.
   public func rows(_ range: Range<Int>) throws(BlockScaleError) -> Operand {
     guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= rows else {

@@ -61,8 +61,9 @@ public struct Operand: Sendable {
     let format = Scale.scaleFormat
     let isSmall = blocking.columns == 1 || blocking.columns == 16 || blocking.columns == 32
     if format.byteCount == 1, isSmall, matrix.columns > 1 || blocking.columns > 1 {
-      scaling = .folded(
-        codes: matrix.scaleCodes.map { UInt8($0) }, format: format, blocking: blocking)
+      // Scales of one byte are plain bits; the buffer is alive during the call.
+      let bytes = unsafe matrix.scales.withUnsafeBytes { unsafe [UInt8]($0) }
+      scaling = .folded(codes: bytes, format: format, blocking: blocking)
     } else if blocking.columns >= matrix.columns {
       scaling = .rows(
         scales: matrix.scaleValues, rows: min(blocking.rows, matrix.rows))

@@ -67,17 +67,26 @@ extension CPUBackend: Backend {
     // Buffers of arrays that are alive during the call; bands of columns do not overlap.
     unsafe sums.withUnsafeMutableBufferPointer { sums in
       unsafe matrix.values.withUnsafeBytes { source in
-        let band = 16
+        // Some vectors at a time: a row's part is whole cache lines, and the sums stay in the cache.
+        let band = 256
         let to = unsafe UncheckedPointer(sums.baseAddress.unsafelyUnwrapped)
         let from = unsafe UncheckedValue(source.baseAddress.unsafelyUnwrapped)
         parallelFor((columns + band - 1) / band, threads: threads) { index in
           let first = index * band
           let count = min(band, columns - first)
-          var total = unsafe Float.load(UnsafeRawPointer(to.value + first), count: count)
+          let whole = count / 16 * 16
           for row in 0..<rows {
-            total += unsafe BFloat16.load(from.value + (row * columns + first) * 2, count: count)
+            let values = unsafe from.value + (row * columns + first) * 2
+            for column in stride(from: 0, to: whole, by: 16) {
+              let place = unsafe UnsafeMutableRawPointer(to.value + first + column)
+              let sum =
+                unsafe Float.loadSixteen(place) + BFloat16.loadSixteen(values + 2 * column)
+              unsafe place.storeBytes(of: sum, as: SIMD16<Float>.self)
+            }
+            for column in whole..<count {
+              unsafe to.value[first + column] += BFloat16.load(values + 2 * column)
+            }
           }
-          for lane in 0..<count { unsafe to.value[first + lane] = total[lane] }
         }
       }
     }

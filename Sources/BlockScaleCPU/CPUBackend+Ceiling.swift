@@ -48,6 +48,9 @@ extension CPUBackend {
           count += 1
         } while DispatchTime.now().uptimeNanoseconds < end
         kernels.end()
+        extendLifetime(a)
+        extendLifetime(b)
+        extendLifetime(c)
         unsafe address.value[thread * 8] = count
       }
       let elapsed = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9

@@ -17,6 +17,8 @@ struct Tasks: Sendable {
   let taskBlocks: Int
   /// The k that a task works on at once.
   let depth: Int
+  /// Whether that is less than all of it, so that sums wait from one run of k to the next.
+  let cutsDepth: Bool
 
   var count: Int { rowTasks * blockTasks }
   private var rowTasks: Int { (rowTiles + taskRowTiles - 1) / taskRowTiles }
@@ -31,10 +33,11 @@ struct Tasks: Sendable {
     // Parts are never cut.
     let unit = partDepth ?? 32
     self.depth = min(depth, max(1, kernels.blockDepth / unit) * unit)
+    cutsDepth = self.depth < depth
     var taskBlocks = kernels.blockColumns / 16
     var taskRowTiles = rowTiles
-    if self.depth < depth {
-      // Sums wait in memory from one run of k to the next: keep them in the second-level cache.
+    if cutsDepth {
+      // Waiting sums are to stay in the second-level cache.
       taskRowTiles = max(1, min(rowTiles, 1024 / kernels.tileRows))
     }
     // Several tasks for each thread even out what they take; then columns are decoded more often.
@@ -42,11 +45,11 @@ struct Tasks: Sendable {
       ((rowTiles + rows - 1) / rows) * ((blockCount + blocks - 1) / blocks)
     }
     while threads > 1, taskBlocks > kernels.tileColumns / 16,
-      tasks(taskRowTiles, taskBlocks) < 4 * threads
+      tasks(taskRowTiles, taskBlocks) / 4 < threads
     {
       taskBlocks /= 2
     }
-    while threads > 1, taskRowTiles > 1, tasks(taskRowTiles, taskBlocks) < 2 * threads {
+    while threads > 1, taskRowTiles > 1, tasks(taskRowTiles, taskBlocks) / 2 < threads {
       taskRowTiles = (taskRowTiles + 1) / 2
     }
     self.taskBlocks = taskBlocks
@@ -66,7 +69,7 @@ struct Tasks: Sendable {
 struct TaskScratch<Kernels: TileKernels> {
   /// Decoded columns.
   let panel: AlignedBuffer
-  /// Tiles of sums: all of a task where k is cut, else one.
+  /// Tiles of sums: all of a task where k is cut, else those of one tile of rows.
   let sums: AlignedBuffer
 
   init(_ tasks: Tasks, _ kernels: Kernels) {
@@ -75,8 +78,8 @@ struct TaskScratch<Kernels: TileKernels> {
     panel = AlignedBuffer(
       byteCount: columnTiles * kernels.tileColumns * tasks.depth
         * MemoryLayout<Kernels.Element>.stride)
-    sums = AlignedBuffer(
-      byteCount: columnTiles * tasks.taskRowTiles * kernels.tileRows * kernels.tileColumns * 4)
+    let sumTiles = columnTiles * (tasks.cutsDepth ? tasks.taskRowTiles : 1)
+    sums = AlignedBuffer(byteCount: sumTiles * kernels.tileRows * kernels.tileColumns * 4)
   }
 }
 

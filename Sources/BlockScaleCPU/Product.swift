@@ -76,13 +76,23 @@ struct Product<Kernels: TileKernels>: Sendable {
   func run(
     into values: UnsafeMutableRawPointer, format: bs_values_t, bias: [Float]?, adds: Bool
   ) {
+    let leftFactor = left.factor * (leftScales?.factor ?? 1)
+    var factor = leftFactor * right.factor
+    var outputScales = right.outputScales
+    if factor == 0 || factor.isInfinite, leftFactor.isFinite, right.factor.isFinite {
+      // FP32 holds each factor, not their product: the sums take one after the other.
+      factor = leftFactor
+      outputScales =
+        outputScales.isEmpty
+        ? [Float](repeating: right.factor, count: right.blockCount * 16)
+        : outputScales.map { $0 * right.factor }
+    }
     // Buffers of arrays and operands that are alive during the call.
     unsafe rowScales.withUnsafeBufferPointer { rowScales in
-      unsafe right.outputScales.withUnsafeBufferPointer { outputScales in
+      unsafe outputScales.withUnsafeBufferPointer { outputScales in
         unsafe (bias ?? []).withUnsafeBufferPointer { bias in
           let output = unsafe bs_output_t(
-            values: values, stride: right.outputs, format: format, accumulate: adds,
-            scale: left.factor * right.factor * (leftScales?.factor ?? 1),
+            values: values, stride: right.outputs, format: format, accumulate: adds, scale: factor,
             row_scales: rowScales.isEmpty ? nil : rowScales.baseAddress,
             column_scales: outputScales.isEmpty ? nil : outputScales.baseAddress,
             bias: bias.isEmpty ? nil : bias.baseAddress)
@@ -209,7 +219,7 @@ struct Product<Kernels: TileKernels>: Sendable {
         let isFirst = rowTile == task.rowTiles.lowerBound
         // Where k is cut, the sums of all rows wait for the next run.
         let place =
-          unsafe tasks.depth < paddedDepth
+          unsafe tasks.cutsDepth
           ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count * sumCount : 0
         // Inside the scratch, which was made for these tasks.
         let sums = unsafe scratch.sums.pointer(to: Float.self) + place
@@ -250,7 +260,7 @@ struct Product<Kernels: TileKernels>: Sendable {
     let x = unsafe UncheckedPointer(unsafe decoded.pointer(to: Float.self))
     unsafe kernels.decodeRows(source, rows: left.rows, into: x.value, stride: paddedDepth)
     // Enough work for a task to be worth handing out, and enough tasks for all threads.
-    let taskBlocks = max(1, min(8, right.blockCount / (4 * threads)))
+    let taskBlocks = max(1, min(8, right.blockCount / 4 / threads))
     let taskCount = (right.blockCount + taskBlocks - 1) / taskBlocks
     let output = unsafe UncheckedValue(unsafe output)
     unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in

@@ -3,7 +3,9 @@
 #if arch(x86_64)
   import _BlockScaleShims
 
-  /// Kernels on AMX tiles: BF16 in, FP32 sums. A few rows and the output are those of AVX-512.
+  /// Kernels on AMX tiles: BF16 in, FP32 sums.
+  ///
+  /// A few rows and the output are those of AVX-512.
   struct AMXKernels: TileKernels {
     private let vectors = FP32Kernels(.avx512)
 

@@ -17,6 +17,7 @@
   public struct DifferentiableLinear<Layer: LinearLayer>: Differentiable, Sendable {
     /// The derivative with respect to a layer's parameters.
     public struct TangentVector: Differentiable, AdditiveArithmetic, Sendable {
+      /// A derivative of a derivative has the same form.
       public typealias TangentVector = Self
 
       /// `outputs × inputs`.
@@ -43,6 +44,7 @@
         Self(weight: left.weight - right.weight, bias: left.bias - right.bias)
       }
 
+      /// Adds an offset.
       public mutating func move(by offset: Self) { self += offset }
     }
 
@@ -65,6 +67,9 @@
           unchecked: zip(weight.values, offset.weight.values).map { $0 + $1 }, rows: weight.rows,
           columns: weight.columns)
       }
+      precondition(
+        offset.bias.values.isEmpty || offset.bias.values.count == layer.bias?.count,
+        "An offset of another shape than the bias")
       let bias = layer.bias.map { bias in
         offset.bias.values.isEmpty ? bias : zip(bias, offset.bias.values).map { $0 + $1 }
       }

@@ -7,6 +7,7 @@
 
   /// The derivative with respect to a tensor: values in FP32, or zero of any shape.
   public struct TensorTangent: Differentiable, AdditiveArithmetic, Sendable {
+    /// A derivative of a derivative has the same form.
     public typealias TangentVector = TensorTangent
 
     /// The values row by row; empty stands for zero.
@@ -32,6 +33,9 @@
       combined(left, right, -)
     }
 
+    /// Adds an offset.
+    ///
+    /// - Precondition: Both have as many values, or one is zero.
     public mutating func move(by offset: TensorTangent) { self += offset }
 
     private static func combined(
@@ -48,6 +52,7 @@
 
   /// A BF16 tensor that functions can be differentiated with respect to.
   public struct DifferentiableTensor: Differentiable, Sendable {
+    /// The derivative with respect to the values.
     public typealias TangentVector = TensorTangent
 
     /// The values and their shape.
@@ -57,6 +62,8 @@
     public init(_ tensor: BFloat16Tensor) { self.tensor = tensor }
 
     /// Adds an offset, rounding to BF16.
+    ///
+    /// - Precondition: The offset has as many values, or is zero.
     public mutating func move(by offset: TensorTangent) {
       guard !offset.values.isEmpty else { return }
       let matrix = tensor.matrix

@@ -19,9 +19,13 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
   private var forwardWeight: Compute.PackedOperand
   private var backwardWeight: Compute.PackedOperand
 
+  /// The last dimension of inputs, the columns of the weight.
   public var inputs: Int { parameters.inputs }
+  /// The last dimension of outputs, the rows of the weight.
   public var outputs: Int { parameters.outputs }
+  /// The master weight, `outputs × inputs`.
   public var weight: Matrix<Float> { parameters.weight }
+  /// What is added to each output, if anything.
   public var bias: [Float]? { parameters.bias }
 
   /// Creates a layer.
@@ -50,6 +54,14 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
     )
   }
 
+  /// Replaces the parameters and prepares the weight for products.
+  ///
+  /// - Parameters:
+  ///   - weight: `outputs × inputs`.
+  ///   - bias: One value for each output; none for a layer that has none.
+  /// - Throws: ``BlockScaleError`` if a shape differs or a value is not finite; then the layer is as
+  ///   it was.
+  /// - Complexity: O(outputs × inputs).
   public mutating func update(
     weight: Matrix<Float>, bias: [Float]?
   ) throws(BlockScaleError) {
@@ -58,6 +70,12 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
     parameters = replaced
   }
 
+  /// The output for `x`, and what its backward call needs.
+  ///
+  /// - Parameter x: (…, inputs).
+  /// - Returns: (…, outputs).
+  /// - Throws: ``BlockScaleError`` if the shape does not fit or a value is not finite.
+  /// - Complexity: O(rows × inputs × outputs), where rows are all dimensions but the last.
   public func forward(
     _ x: BFloat16Tensor
   ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
@@ -68,6 +86,16 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
     return (BFloat16Tensor(output, like: x), Saved(input: x.matrix))
   }
 
+  /// The gradient of the input; those of the parameters are added to `gradients` in FP32.
+  ///
+  /// - Parameters:
+  ///   - gradient: (…, outputs), with as many rows as the input of the forward call.
+  ///   - saved: What that call returned.
+  ///   - gradients: Those of this layer, or of one with the same shape.
+  /// - Returns: (…, inputs).
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit or a value is not finite; then
+  ///   `gradients` may hold a part of the sum.
+  /// - Complexity: O(rows × inputs × outputs).
   public func backward(
     _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
   ) throws(BlockScaleError) -> BFloat16Tensor {

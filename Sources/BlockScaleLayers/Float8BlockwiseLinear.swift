@@ -49,15 +49,21 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
   }
 
   private let backend: Compute
+  /// Whether the scales of inputs and gradients do not tell that a value was not finite.
+  private let hidesNonFinite: Bool
   /// The numerics of the layer.
   public let configuration: Configuration
   private var parameters: LinearParameters
   private var forwardWeight: Compute.PackedOperand
   private var backwardWeight: Compute.PackedOperand
 
+  /// The last dimension of inputs, the columns of the weight.
   public var inputs: Int { parameters.inputs }
+  /// The last dimension of outputs, the rows of the weight.
   public var outputs: Int { parameters.outputs }
+  /// The master weight, `outputs × inputs`.
   public var weight: Matrix<Float> { parameters.weight }
+  /// What is added to each output, if anything.
   public var bias: [Float]? { parameters.bias }
 
   private static var rowBlocks: Blocking { Blocking(rows: 1, columns: 128) }
@@ -68,13 +74,25 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
   /// - Parameters:
   ///   - weight: `outputs × inputs`.
   ///   - bias: One value for each output, or none.
+  ///   - configuration: The numerics.
   ///   - backend: Where the layer runs.
   /// - Throws: ``BlockScaleError`` if the counts do not fit, a value is not finite, or the recipe
-  ///   does not define FP8 blocks with FP32 scales.
+  ///   does not define FP8 blocks with FP32 scales for values in FP32 and BF16.
   public init(
     weight: Matrix<Float>, bias: [Float]? = nil, configuration: Configuration = Configuration(),
     on backend: Compute
   ) throws(BlockScaleError) {
+    // Inputs and gradients come in BF16, for which a recipe may have other scales than for FP32.
+    guard
+      let rule = configuration.recipe.rule(
+        element: .e4m3, scale: .float32, source: .bfloat16, tensorMaximum: 1, perTensor: false)
+    else {
+      throw BlockScaleError(
+        .unsupportedRecipe,
+        "The recipe '\(configuration.recipe.rawValue)' does not define FP8 blocks of BF16 values "
+          + "with FP32 scales.")
+    }
+    hidesNonFinite = rule.hidesNonFinite
     let parameters = try LinearParameters(weight: weight, bias: bias)
     self.parameters = parameters
     self.configuration = configuration
@@ -92,6 +110,14 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
     return try (backend.pack(Operand(weight)), backend.pack(Operand(transposed)))
   }
 
+  /// Replaces the parameters and prepares the weight for products.
+  ///
+  /// - Parameters:
+  ///   - weight: `outputs × inputs`.
+  ///   - bias: One value for each output; none for a layer that has none.
+  /// - Throws: ``BlockScaleError`` if a shape differs or a value is not finite; then the layer is as
+  ///   it was.
+  /// - Complexity: O(outputs × inputs).
   public mutating func update(
     weight: Matrix<Float>, bias: [Float]?
   ) throws(BlockScaleError) {
@@ -100,10 +126,17 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
     parameters = replaced
   }
 
+  /// The output for `x`, and what its backward call needs.
+  ///
+  /// - Parameter x: (…, inputs).
+  /// - Returns: (…, outputs).
+  /// - Throws: ``BlockScaleError`` if the shape does not fit or a value is not finite.
+  /// - Complexity: O(rows × inputs × outputs), where rows are all dimensions but the last.
   public func forward(
     _ x: BFloat16Tensor
   ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
     try parameters.check(input: x)
+    if hidesNonFinite { try backend.checkFinite(x.matrix, "The input") }
     let (rows, transposed) = try backend.quantizedBothWays(
       x.matrix, as: Float8Matrix.self, recipe: configuration.recipe, blocking: Self.rowBlocks)
     try rows.checkFinite("The input")
@@ -112,10 +145,21 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
     return (BFloat16Tensor(output, like: x), Saved(transposedInput: transposed))
   }
 
+  /// The gradient of the input; those of the parameters are added to `gradients` in FP32.
+  ///
+  /// - Parameters:
+  ///   - gradient: (…, outputs), with as many rows as the input of the forward call.
+  ///   - saved: What that call returned.
+  ///   - gradients: Those of this layer, or of one with the same shape.
+  /// - Returns: (…, inputs).
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit or a value is not finite; then
+  ///   `gradients` may hold a part of the sum.
+  /// - Complexity: O(rows × inputs × outputs).
   public func backward(
     _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
   ) throws(BlockScaleError) -> BFloat16Tensor {
     try parameters.check(gradient: gradient, rows: saved.rows, into: gradients)
+    if hidesNonFinite { try backend.checkFinite(gradient.matrix, "The gradient") }
     switch configuration.gradientFormat {
     case .e4m3: return try backward(gradient, as: Float8E4M3.self, saved, &gradients)
     case .e5m2: return try backward(gradient, as: Float8E5M2.self, saved, &gradients)

@@ -39,8 +39,6 @@ void bs_end_amx(void) { _tile_release(); }
 
 // MARK: decoding
 
-BS_INLINE void store_pairs(uint16_t *to, u32x16 pairs) { memcpy(to, &pairs, sizeof pairs); }
-
 /// Two FP32 vectors that are exact in BF16, as pairs.
 BS_INLINE u32x16 paired(f32x16 even, f32x16 odd) {
   return (u32x16)_mm512_mask_blend_epi16(
@@ -53,11 +51,11 @@ BS_INLINE void decode_tile(
 ) {
   const ptrdiff_t per_word = format == BS_CODES_E2M1 ? 8 : 4;
   const uint32_t *words = (const uint32_t *)columns->codes + k / per_word * 16;
-  f32x16 by_output = repeat_f32(1);
+  f32x16 by_output = splat(1);
   float by_k[32];
   if (place == BS_SCALES_BY_K) {
-    store_f32x16(by_k, decode_scales(columns, columns->scales + k));
-    store_f32x16(by_k + 16, decode_scales(columns, columns->scales + k + 16));
+    STORE(by_k, decode_scales(columns, columns->scales + k));
+    STORE(by_k + 16, decode_scales(columns, columns->scales + k + 16));
   }
 #pragma clang loop unroll(full)
   for (int word = 0; word < 32 / per_word; word++) {
@@ -65,7 +63,7 @@ BS_INLINE void decode_tile(
       by_output = decode_scales(
         columns, columns->scales + (k + word * per_word) / columns->scale_block * 16);
     }
-    const u32x16 codes = load_u32x16(words + word * 16);
+    const u32x16 codes = LOAD(u32x16, words + word * 16);
     __builtin_prefetch((const char *)(words + word * 16) + 2048);
     u32x16 pairs[4];
     if (format == BS_CODES_E2M1) {
@@ -77,8 +75,8 @@ BS_INLINE void decode_tile(
           even *= by_output;
           odd *= by_output;
         } else if (place == BS_SCALES_BY_K) {
-          even *= repeat_f32(by_k[word * 8 + 2 * pair]);
-          odd *= repeat_f32(by_k[word * 8 + 2 * pair + 1]);
+          even *= splat(by_k[word * 8 + 2 * pair]);
+          odd *= splat(by_k[word * 8 + 2 * pair + 1]);
         }
         pairs[pair] = paired(even, odd);
       }
@@ -90,16 +88,16 @@ BS_INLINE void decode_tile(
           f32x16 even = (f32x16)(pairs[pair] << 16);
           f32x16 odd = (f32x16)(pairs[pair] & 0xFFFF0000);
           even *= place == BS_SCALES_BY_OUTPUT ? by_output
-                                               : repeat_f32(by_k[word * 4 + 2 * pair]);
+                                               : splat(by_k[word * 4 + 2 * pair]);
           odd *= place == BS_SCALES_BY_OUTPUT ? by_output
-                                              : repeat_f32(by_k[word * 4 + 2 * pair + 1]);
+                                              : splat(by_k[word * 4 + 2 * pair + 1]);
           pairs[pair] = paired(even, odd);
         }
       }
     }
 #pragma clang loop unroll(full)
     for (int pair = 0; pair < per_word / 2; pair++) {
-      store_pairs(tile + (word * per_word / 2 + pair) * 32, pairs[pair]);
+      STORE(tile + (word * per_word / 2 + pair) * 32, pairs[pair]);
     }
   }
 }
@@ -150,7 +148,7 @@ void bs_pack_rows_amx(
         }                                                                                          \
         const f32x16 low = row_sixteen(format, source, row + r, k);                                \
         const f32x16 high =                                                                        \
-          k + 16 < source->depth ? row_sixteen(format, source, row + r, k + 16) : repeat_f32(0);   \
+          k + 16 < source->depth ? row_sixteen(format, source, row + r, k + 16) : splat(0);   \
         const u16x16 halves[2] = {                                                                 \
           __builtin_convertvector((u32x16)low >> 16, u16x16),                                      \
           __builtin_convertvector((u32x16)high >> 16, u16x16)};                                    \
@@ -222,23 +220,23 @@ BS_INLINE void finish_part(
   result->sums = sums;
   result->c = c;
   result->accumulate = accumulate;
-  f32x16 common = repeat_f32(1);
+  f32x16 common = splat(1);
   if (promotion->columns) {
     const float *scales = promotion->columns + part * promotion->column_stride
       + 2 * tile * promotion->column_block_stride;
     if (equal) {
-      common = repeat_f32(*scales);
+      common = splat(*scales);
     } else {
-      result->column_scales[0] = load_f32x16(scales);
-      result->column_scales[1] = load_f32x16(scales + promotion->column_block_stride);
+      result->column_scales[0] = LOAD(f32x16, scales);
+      result->column_scales[1] = LOAD(f32x16, scales + promotion->column_block_stride);
     }
   }
   for (int half = 0; half < 2; half++) {
     f32x16 rows = common;
     if (promotion->rows) {
-      rows *= load_f32x16(promotion->rows + part * promotion->row_stride + 16 * half);
+      rows *= LOAD(f32x16, promotion->rows + part * promotion->row_stride + 16 * half);
     }
-    store_f32x16(result->row_scales + 16 * half, rows);
+    STORE(result->row_scales + 16 * half, rows);
   }
 }
 
@@ -250,10 +248,10 @@ BS_INLINE void promote_rows(const part_t *part, bool equal, int first, int end) 
 #pragma clang loop unroll(full)
     for (int block = 0; block < 2; block++) {
       const ptrdiff_t place = row * SUMS_STRIDE + 16 * block;
-      const f32x16 old = part->accumulate ? load_f32x16(c + place) : repeat_f32(0);
-      f32x16 scale = repeat_f32(part->row_scales[row]);
+      const f32x16 old = part->accumulate ? LOAD(f32x16, c + place) : splat(0);
+      f32x16 scale = splat(part->row_scales[row]);
       if (!equal) scale *= part->column_scales[block];
-      store_f32x16(c + place, multiply_add(load_f32x16(part->sums + place), scale, old));
+      STORE(c + place, multiply_add(LOAD(f32x16, part->sums + place), scale, old));
     }
   }
 }

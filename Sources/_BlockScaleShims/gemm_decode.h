@@ -6,8 +6,20 @@
 #ifndef BLOCKSCALE_GEMM_DECODE_H
 #define BLOCKSCALE_GEMM_DECODE_H
 
+#include <string.h>
+
 #include "bs_gemm.h"
 #include "lanes.h"
+
+// MARK: sums
+
+BS_INLINE f32x16 multiply_add(f32x16 a, f32x16 b, f32x16 c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(BS_HAS_FMA)
+  return __builtin_elementwise_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
 
 // MARK: codes
 
@@ -55,19 +67,19 @@ BS_INLINE f32x16 scales_e4m3(u8x16 codes) {
 }
 #endif
 
-/// 2^(code - 127 - offset); 255 is NaN, and what falls below FP32's normal numbers is zero.
+/// 2^(code - 127 - offset); 255 is NaN, what falls below FP32's normal numbers is zero, and what lies
+/// beyond them the largest power.
 BS_INLINE f32x16 scales_e8m0(u8x16 codes, int32_t offset) {
   i32x16 code = __builtin_convertvector(codes, i32x16);
   i32x16 exponent = code - offset;
   exponent = (exponent > 0) & exponent;
-  exponent = ((exponent > 254) & 254) | (~(exponent > 254) & exponent);
-  i32x16 isNaN = code == 255;
-  return (f32x16)((~isNaN & (exponent << 23)) | (isNaN & 0x7FC00000));
+  exponent = select16(exponent > 254, splat_int(254), exponent);
+  return (f32x16)select16(code == 255, splat_int(0x7FC00000), exponent << 23);
 }
 
 BS_INLINE f32x16 decode_scales(const bs_columns_t *columns, const uint8_t *codes) {
-  return columns->scales_are_powers ? scales_e8m0(load_u8x16(codes), columns->power_offset)
-                                    : scales_e4m3(load_u8x16(codes));
+  return columns->scales_are_powers ? scales_e8m0(LOAD(u8x16, codes), columns->power_offset)
+                                    : scales_e4m3(LOAD(u8x16, codes));
 }
 
 /// Codes in a 32-bit word.

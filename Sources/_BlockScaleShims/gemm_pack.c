@@ -11,20 +11,18 @@ void bs_pack_row_pairs(
 ) {
   ptrdiff_t output = 0;
   for (; output + 16 <= outputs; output += 16) {
-    const u32x16 low = __builtin_convertvector(load_u16x16(first + output), u32x16);
+    const u32x16 low = __builtin_convertvector(LOAD(u16x16, first + output), u32x16);
     const u32x16 high =
-      second ? __builtin_convertvector(load_u16x16(second + output), u32x16) << 16
+      second ? __builtin_convertvector(LOAD(u16x16, second + output), u32x16) << 16
              : (u32x16){0};
     const u32x16 pairs = low | high;
-    memcpy(words + output / 16 * block_stride, &pairs, sizeof pairs);
+    STORE(words + output / 16 * block_stride, pairs);
   }
   for (; output < outputs; output++) {
     words[output / 16 * block_stride + output % 16] =
       first[output] | (second ? (uint32_t)second[output] << 16 : 0);
   }
 }
-
-typedef uint16_t u16x8 __attribute__((vector_size(16)));
 
 void bs_transpose_16_bit(
   const uint16_t *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *to,
@@ -35,9 +33,7 @@ void bs_transpose_16_bit(
     ptrdiff_t column = 0;
     for (; column + 8 <= columns; column += 8) {
       u16x8 a[8], b[8];
-      for (int i = 0; i < 8; i++) {
-        memcpy(&a[i], from + (row + i) * from_stride + column, sizeof a[i]);
-      }
+      for (int i = 0; i < 8; i++) a[i] = LOAD(u16x8, from + (row + i) * from_stride + column);
       // Three rounds of interleaving rows that lie four, two and one apart.
       for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 4; i++) {
@@ -46,7 +42,7 @@ void bs_transpose_16_bit(
         }
         for (int i = 0; i < 8; i++) a[i] = b[i];
       }
-      for (int i = 0; i < 8; i++) memcpy(to + (column + i) * to_stride + row, &a[i], sizeof a[i]);
+      for (int i = 0; i < 8; i++) STORE(to + (column + i) * to_stride + row, a[i]);
     }
     for (; column < columns; column++) {
       for (int i = 0; i < 8; i++) {

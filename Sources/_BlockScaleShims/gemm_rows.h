@@ -20,9 +20,9 @@ BS_INLINE ptrdiff_t bytes_of_codes(bs_codes_t format, ptrdiff_t count) {
 BS_INLINE f32x16 decode_sixteen(bs_codes_t format, const uint8_t *codes) {
   switch (format) {
   case BS_CODES_BF16:
-    return decode_bf16(__builtin_convertvector(load_u16x16(codes), u32x16), 0);
-  case BS_CODES_E4M3: return decode_e4m3(__builtin_convertvector(load_u8x16(codes), u32x16), 0);
-  case BS_CODES_E5M2: return decode_e5m2(__builtin_convertvector(load_u8x16(codes), u32x16), 0);
+    return decode_bf16(__builtin_convertvector(LOAD(u16x16, codes), u32x16), 0);
+  case BS_CODES_E4M3: return decode_e4m3(__builtin_convertvector(LOAD(u8x16, codes), u32x16), 0);
+  case BS_CODES_E5M2: return decode_e5m2(__builtin_convertvector(LOAD(u8x16, codes), u32x16), 0);
   case BS_CODES_E2M1: {
     uint64_t bytes;
     memcpy(&bytes, codes, sizeof bytes);
@@ -32,7 +32,7 @@ BS_INLINE f32x16 decode_sixteen(bs_codes_t format, const uint8_t *codes) {
     return decode_e2m1(__builtin_convertvector(nibbles, u32x16), 0);
   }
   }
-  return repeat_f32(0);
+  return splat(0);
 }
 
 /// Sixteen values of a row from `k`, a multiple of sixteen; zero beyond the row's end.
@@ -57,7 +57,7 @@ BS_INLINE f32x16 row_sixteen(
     codes16[0] = code;
     const f32x16 scale = source->scales_are_powers ? scales_e8m0(codes16, source->power_offset)
                                                    : scales_e4m3(codes16);
-    values *= repeat_f32(scale[0]);
+    values *= splat(scale[0]);
     // What is not there stays zero also under a NaN scale.
     for (ptrdiff_t index = source->depth - k; index < 16; index++) values[index] = 0;
   }

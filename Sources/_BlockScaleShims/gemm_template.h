@@ -27,7 +27,7 @@ void BS_NAMED(bs_pack_words)(
   for (; word + 16 <= word_count; word += 16) {
     u32x16 a[16], b[16];
     for (int row = 0; row < 16; row++) {
-      a[row] = row < row_count ? load_u32x16(bytes + row * row_bytes + word * 4) : (u32x16){0};
+      a[row] = row < row_count ? LOAD(u32x16, bytes + row * row_bytes + word * 4) : (u32x16){0};
     }
     // Four rounds of interleaving rows that lie eight, four, two and one apart.
 #pragma clang loop unroll(full)
@@ -69,22 +69,22 @@ BS_INLINE void decode_as(
   const ptrdiff_t per_word = codes_per_word(format);
   const uint32_t *words = (const uint32_t *)columns->codes + k0 / per_word * 16;
   for (ptrdiff_t k = 0; k < depth; k += 16) {
-    f32x16 by_output = repeat_f32(1);
+    f32x16 by_output = splat(1);
     float by_k[16];
     if (place == BS_SCALES_BY_OUTPUT) {
       by_output = decode_scales(columns, columns->scales + (k0 + k) / columns->scale_block * 16);
     } else if (place == BS_SCALES_BY_K) {
-      store_f32x16(by_k, decode_scales(columns, columns->scales + k0 + k));
+      STORE(by_k, decode_scales(columns, columns->scales + k0 + k));
     }
     for (ptrdiff_t word = 0; word < 16 / per_word; word++, words += 16) {
       f32x16 values[8];
-      decode_word(format, load_u32x16(words), values);
+      decode_word(format, LOAD(u32x16, words), values);
 #pragma clang loop unroll(full)
       for (int position = 0; position < per_word; position++) {
         f32x16 value = values[position];
         if (place == BS_SCALES_BY_OUTPUT) value *= by_output;
-        if (place == BS_SCALES_BY_K) value *= repeat_f32(by_k[word * per_word + position]);
-        store_f32x16(panel + (k + word * per_word + position) * panel_stride, value);
+        if (place == BS_SCALES_BY_K) value *= splat(by_k[word * per_word + position]);
+        STORE(panel + (k + word * per_word + position) * panel_stride, value);
       }
     }
   }
@@ -122,7 +122,7 @@ BS_INLINE void pack_rows_as(
     for (ptrdiff_t r = 0; r < BS_TILE_ROWS; r++) {
       float values[16] = {0};
       if (r < rows && k < source->depth) {
-        store_f32x16(values, row_sixteen(format, source, row + r, k));
+        STORE(values, row_sixteen(format, source, row + r, k));
       }
 #pragma clang loop unroll(full)
       for (int index = 0; index < 16; index++) a[(k + index) * BS_TILE_ROWS + r] = values[index];
@@ -148,7 +148,7 @@ void BS_NAMED(bs_decode_rows)(
   case format:                                                                                     \
     for (ptrdiff_t r = 0; r < rows; r++) {                                                         \
       for (ptrdiff_t k = 0; k < source->depth; k += 16) {                                          \
-        store_f32x16(x + r * x_stride + k, row_sixteen(format, source, row + r, k));               \
+        STORE(x + r * x_stride + k, row_sixteen(format, source, row + r, k));               \
       }                                                                                            \
     }                                                                                              \
     return;
@@ -163,14 +163,14 @@ BS_INLINE f32x16 promoted(
   f32x16 to, f32x16 sums, const bs_promotion_t *promotion, ptrdiff_t part, ptrdiff_t row,
   ptrdiff_t column_block
 ) {
-  f32x16 scale = repeat_f32(1);
+  f32x16 scale = splat(1);
   if (promotion->columns) {
-    scale = load_f32x16(
+    scale = LOAD(f32x16, 
       promotion->columns + part * promotion->column_stride
       + column_block * promotion->column_block_stride);
   }
   if (promotion->rows) {
-    scale *= repeat_f32(promotion->rows[part * promotion->row_stride + row]);
+    scale *= splat(promotion->rows[part * promotion->row_stride + row]);
   }
   return multiply_add(sums, scale, to);
 }
@@ -187,17 +187,17 @@ void BS_NAMED(bs_multiply)(
 #pragma clang loop unroll(full)
     for (int row = 0; row < BS_TILE_ROWS; row++) {
 #pragma clang loop unroll(full)
-      for (int vector = 0; vector < BS_TILE_VECTORS; vector++) sums[row][vector] = repeat_f32(0);
+      for (int vector = 0; vector < BS_TILE_VECTORS; vector++) sums[row][vector] = splat(0);
     }
     for (ptrdiff_t k = first; k < end; k++) {
       f32x16 outputs[BS_TILE_VECTORS];
 #pragma clang loop unroll(full)
       for (int vector = 0; vector < BS_TILE_VECTORS; vector++) {
-        outputs[vector] = load_f32x16(b + k * TILE_COLUMNS + 16 * vector);
+        outputs[vector] = LOAD(f32x16, b + k * TILE_COLUMNS + 16 * vector);
       }
 #pragma clang loop unroll(full)
       for (int row = 0; row < BS_TILE_ROWS; row++) {
-        const f32x16 value = repeat_f32(a[k * BS_TILE_ROWS + row]);
+        const f32x16 value = splat(a[k * BS_TILE_ROWS + row]);
 #pragma clang loop unroll(full)
         for (int vector = 0; vector < BS_TILE_VECTORS; vector++) {
           sums[row][vector] = multiply_add(value, outputs[vector], sums[row][vector]);
@@ -209,8 +209,8 @@ void BS_NAMED(bs_multiply)(
 #pragma clang loop unroll(full)
       for (int vector = 0; vector < BS_TILE_VECTORS; vector++) {
         float *place = c + row * c_stride + 16 * vector;
-        const f32x16 old = accumulate || part > 0 ? load_f32x16(place) : repeat_f32(0);
-        store_f32x16(
+        const f32x16 old = accumulate || part > 0 ? LOAD(f32x16, place) : splat(0);
+        STORE(
           place, promotion->depth ? promoted(old, sums[row][vector], promotion, part, row, vector)
                                   : old + sums[row][vector]);
       }
@@ -233,16 +233,16 @@ BS_INLINE void multiply_rows_as(
     scaled ? columns->scale_block : promotion->depth ? promotion->depth : depth;
   f32x16 sums[4];
 #pragma clang loop unroll(full)
-  for (int row = 0; row < rows; row++) sums[row] = repeat_f32(0);
+  for (int row = 0; row < rows; row++) sums[row] = splat(0);
   ptrdiff_t part = 0;
   for (ptrdiff_t first = 0; first < depth; first += block, part++) {
     const ptrdiff_t end = first + block < depth ? first + block : depth;
     f32x16 partial[4];
 #pragma clang loop unroll(full)
-    for (int row = 0; row < rows; row++) partial[row] = repeat_f32(0);
+    for (int row = 0; row < rows; row++) partial[row] = splat(0);
     for (ptrdiff_t k = first; k < end; k += per_word, words += 16) {
       f32x16 values[8];
-      decode_word(format, load_u32x16(words), values);
+      decode_word(format, LOAD(u32x16, words), values);
       // Far enough ahead for memory's latency, and across the end of a page.
       __builtin_prefetch((const char *)words + 2048);
 #pragma clang loop unroll(full)
@@ -251,7 +251,7 @@ BS_INLINE void multiply_rows_as(
 #pragma clang loop unroll(full)
         for (int row = 0; row < rows; row++) {
           partial[row] =
-            multiply_add(value, repeat_f32(x[row * x_stride + k + position]), partial[row]);
+            multiply_add(value, splat(x[row * x_stride + k + position]), partial[row]);
         }
       }
     }
@@ -271,7 +271,7 @@ BS_INLINE void multiply_rows_as(
     }
   }
 #pragma clang loop unroll(full)
-  for (int row = 0; row < rows; row++) store_f32x16(c + row * 16, sums[row]);
+  for (int row = 0; row < rows; row++) STORE(c + row * 16, sums[row]);
 }
 
 BS_INLINE void multiply_rows_of(
@@ -309,10 +309,10 @@ void BS_NAMED(bs_multiply_rows)(
 // MARK: output
 
 BS_INLINE u16x16 rounded_to_bf16(f32x16 values) {
-  const u32x16 bits = (u32x16)values;
-  const u32x16 upper = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-  const u32x16 nan = (u32x16)(values != values);
-  return __builtin_convertvector((upper & ~nan) | ((bits >> 16 | 0x40) & nan), u16x16);
+  const u32x16 quiet = (u32x16)values | 0x400000;
+  const i32x16 upper = select16(
+    values != values, (i32x16)quiet, (i32x16)rounded_to_upper_half(values));
+  return __builtin_convertvector((u32x16)upper >> 16, u16x16);
 }
 
 BS_INLINE uint16_t one_rounded_to_bf16(float value) {
@@ -363,21 +363,31 @@ void BS_NAMED(bs_store)(
       output->row_scales ? output->scale * output->row_scales[row + r] : output->scale;
     const ptrdiff_t place = (row + r) * output->stride + column;
     ptrdiff_t n = 0;
-    for (; n + 16 <= columns && output->format != BS_VALUES_FP16; n += 16) {
-      f32x16 values = load_f32x16(c + r * c_stride + n) * row_scale;
-      if (output->column_scales) values *= load_f32x16(output->column_scales + column + n);
-      if (output->bias) values += load_f32x16(output->bias + column + n);
-      if (output->format == BS_VALUES_FP32) {
+    for (; n + 16 <= columns; n += 16) {
+      f32x16 values = LOAD(f32x16, c + r * c_stride + n) * row_scale;
+      if (output->column_scales) values *= LOAD(f32x16, output->column_scales + column + n);
+      if (output->bias) values += LOAD(f32x16, output->bias + column + n);
+      switch (output->format) {
+      case BS_VALUES_FP32: {
         float *to = (float *)output->values + place + n;
-        store_f32x16(to, output->accumulate ? load_f32x16(to) + values : values);
-      } else {
+        STORE(to, output->accumulate ? LOAD(f32x16, to) + values : values);
+        break;
+      }
+      case BS_VALUES_BF16: {
         uint16_t *to = (uint16_t *)output->values + place + n;
         if (output->accumulate) {
-          const u32x16 old = __builtin_convertvector(load_u16x16(to), u32x16) << 16;
+          const u32x16 old = __builtin_convertvector(LOAD(u16x16, to), u32x16) << 16;
           values += (f32x16)old;
         }
-        const u16x16 rounded = rounded_to_bf16(values);
-        memcpy(to, &rounded, sizeof rounded);
+        STORE(to, rounded_to_bf16(values));
+        break;
+      }
+      case BS_VALUES_FP16: {
+        _Float16 *to = (_Float16 *)output->values + place + n;
+        if (output->accumulate) values += __builtin_convertvector(LOAD(f16x16, to), f32x16);
+        STORE(to, __builtin_convertvector(values, f16x16));
+        break;
+      }
       }
     }
     for (; n < columns; n++) {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Sixteen lanes in the compiler's vector types, which it splits into registers of any width.
+// Sixteen lanes in clang's vector types, which it splits into registers of any width; what the
+// kernels of quantizers and of products have in common. A file that enables instructions of a tier
+// includes this with them enabled.
 
 #ifndef BLOCKSCALE_LANES_H
 #define BLOCKSCALE_LANES_H
 
+#include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-// Vectors are passed among functions that are always inlined, so no calling convention is involved.
+// Wide vectors are only passed to functions that are inlined, so how they would be passed is no matter.
 #pragma clang diagnostic ignored "-Wpsabi"
 
 #define BS_INLINE static inline __attribute__((always_inline))
@@ -16,33 +18,44 @@
 typedef float f32x16 __attribute__((vector_size(64)));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef int16_t i16x16 __attribute__((vector_size(32)));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef uint8_t u8x8 __attribute__((vector_size(8)));
+typedef uint32_t u32x8 __attribute__((vector_size(32)));
+typedef double f64x8 __attribute__((vector_size(64)));
+typedef _Float16 f16x16 __attribute__((vector_size(32)));
 
-#define BS_LOADER(name, type)                                                                      \
-  BS_INLINE type name(const void *from) {                                                          \
-    type value;                                                                                    \
-    memcpy(&value, from, sizeof value);                                                            \
-    return value;                                                                                  \
-  }
-BS_LOADER(load_f32x16, f32x16)
-BS_LOADER(load_u32x16, u32x16)
-BS_LOADER(load_u16x16, u16x16)
-BS_LOADER(load_u8x16, u8x16)
+#define LOAD(type, address)                                                                       \
+  ({                                                                                              \
+    type loaded_;                                                                                 \
+    __builtin_memcpy(&loaded_, (address), sizeof loaded_);                                        \
+    loaded_;                                                                                      \
+  })
+#define STORE(address, value)                                                                     \
+  do {                                                                                            \
+    __typeof__(value) stored_ = (value);                                                          \
+    __builtin_memcpy((address), &stored_, sizeof stored_);                                        \
+  } while (0)
 
-BS_INLINE void store_f32x16(float *to, f32x16 value) { memcpy(to, &value, sizeof value); }
+// Comparisons give lanes of ones and zeros, which select bit by bit; compilers make blends of it.
+BS_INLINE i32x16 select16(i32x16 lanes, i32x16 yes, i32x16 no) {
+  return (yes & lanes) | (no & ~lanes);
+}
 
-BS_INLINE f32x16 repeat_f32(float value) {
+BS_INLINE f32x16 splat(float value) {
   return (f32x16){value, value, value, value, value, value, value, value,
                   value, value, value, value, value, value, value, value};
 }
 
-BS_INLINE f32x16 multiply_add(f32x16 a, f32x16 b, f32x16 c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(BS_HAS_FMA)
-  return __builtin_elementwise_fma(a, b, c);
-#else
-  return a * b + c;
-#endif
+BS_INLINE i32x16 splat_int(int32_t value) { return value - (i32x16){0}; }
+
+/// Rounds half to even to the upper half of each lane. A NaN must have a payload that does not carry.
+BS_INLINE u32x16 rounded_to_upper_half(f32x16 values) {
+  const u32x16 bits = (u32x16)values;
+  return bits + 0x7FFF + (bits >> 16 & 1);
 }
 
 #endif

@@ -127,14 +127,15 @@ import _BlockScaleTestSupport
 
   @Test(arguments: tiers)
   func theNumberOfThreadsChangesNothing(_ tier: CPUTier) throws {
-    let left = try Form.bfloat16.operand(rows: 70, columns: 300, seed: 1)
     let right = try Form.nvfp4.operand(rows: 333, columns: 300, seed: 2)
-    let results = try [1, 2, 5].map { threads in
-      let cpu = try CPUBackend(tier: tier, threads: threads)
-      return try cpu.multiply(left, cpu.pack(right), as: BFloat16.self)
+    for rows in [2, 70] {
+      let left = try Form.bfloat16.operand(rows: rows, columns: 300, seed: 1)
+      let results = try [1, 2, 5, .max].map { threads in
+        let cpu = try CPUBackend(tier: tier, threads: threads)
+        return try cpu.multiply(left, cpu.pack(right), as: BFloat16.self)
+      }
+      for result in results.dropFirst() { #expect(result == results[0]) }
     }
-    #expect(results[0] == results[1])
-    #expect(results[0] == results[2])
   }
 
   @Test(arguments: tiers)
@@ -151,6 +152,14 @@ import _BlockScaleTestSupport
       var sum = try Matrix([Float](repeating: 2, count: rows * 45), rows: rows, columns: 45)
       try cpu.multiply(left, packed, into: &sum, adding: true)
       #expect(sum.values == exact.values.map { 2 + $0 })
+      var halfSum = half
+      try cpu.multiply(left, packed, into: &halfSum, adding: true)
+      #expect(
+        halfSum.values == zip(half.values, exact.values).map { Float16(Float($0) + $1) })
+      var brainSum = brain
+      try cpu.multiply(left, packed, into: &brainSum, adding: true)
+      #expect(
+        brainSum.values == zip(brain.values, exact.values).map { BFloat16(Float($0) + $1) })
     }
   }
 
@@ -174,6 +183,11 @@ import _BlockScaleTestSupport
         for row in 0..<rows {
           for output in 0..<20 { #expect(result[row, output].isNaN == (output == 1)) }
         }
+        // Rounding keeps it a NaN.
+        let half = try cpu.multiply(left, cpu.pack(right), as: Float16.self)
+        #expect(half.values.map(\.isNaN) == result.values.map(\.isNaN))
+        let brain = try cpu.multiply(left, cpu.pack(right), as: BFloat16.self)
+        #expect(brain.values.map { Float($0).isNaN } == result.values.map(\.isNaN))
       }
     }
   }
@@ -192,6 +206,34 @@ import _BlockScaleTestSupport
         let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
         let bound = try errorBound(left, right)
         for place in expected.values.indices {
+          #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
+        }
+      }
+    }
+  }
+
+  @Test(arguments: tiers)
+  func powersWhoseProductLeavesTheRange(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier)
+    let scale = Float(sign: .plus, exponent: 100, significand: 1)
+    func operand(rows: Int, seed: UInt64, _ scale: Float) throws -> Operand {
+      var values = heavyTailed(rows * 64, seed: seed).map { $0 * scale }
+      // One row of zeros, whose sums are zero whatever the powers.
+      for index in 64..<128 { values[index] = 0 }
+      return try Operand(
+        MXFP8Matrix.quantized(values, rows: rows, columns: 64, recipe: .ocp).matrix)
+    }
+    for rows in [2, 20] {
+      for (first, second) in [(scale, scale), (1 / scale, 1 / scale), (scale, 1 / scale)] {
+        let left = try operand(rows: rows, seed: 8, first)
+        let right = try operand(rows: 24, seed: 9, second)
+        let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
+        let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
+        for row in 0..<rows { #expect(result[row, 1] == 0) }
+        for output in 0..<24 { #expect(result[1, output] == 0) }
+        // Beyond the range sums may be infinities or NaN.
+        let bound = try errorBound(left, right)
+        for place in expected.values.indices where expected.values[place].isFinite {
           #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
         }
       }
@@ -244,6 +286,19 @@ import _BlockScaleTestSupport
     }
   }
 
+  @Test func columnSumsAreAddedInOrder() throws {
+    let cpu = CPUBackend(threads: 2)
+    for (rows, columns) in [(1, 1), (3, 16), (70, 47), (33, 300), (5, 1025)] {
+      let matrix = try Matrix(
+        heavyTailed(rows * columns, seed: 2).map { BFloat16($0) }, rows: rows, columns: columns)
+      var sums = heavyTailed(columns, seed: 3)
+      var expected = sums
+      cpu.addColumnSums(of: matrix, to: &sums)
+      ReferenceBackend().addColumnSums(of: matrix, to: &expected)
+      #expect(sums == expected)
+    }
+  }
+
   @Test func shapesThatDoNotFitAreNamed() throws {
     let cpu = CPUBackend()
     let left = try Form.bfloat16.operand(rows: 3, columns: 40, seed: 1)
@@ -258,6 +313,11 @@ import _BlockScaleTestSupport
       try cpu.multiply(left, fitting, bias: [1, 2], as: Float.self)
     } throws: {
       "\($0)".contains("bias has 2 values for 8 outputs")
+    }
+    #expect {
+      try Matrix([Float](), rows: .max, columns: 2)
+    } throws: {
+      "\($0)".contains("more values than can be counted")
     }
     #expect {
       try Operand(

@@ -260,6 +260,41 @@ import _BlockScaleTestSupport
       _ = try Float8BlockwiseLinear(
         weight: problem.weight, configuration: .init(recipe: .coat), on: CPUBackend())
     }
+    // Its scales have the precision of what is quantized.
+    expectError("does not define FP8 blocks of BF16 values with FP32 scales") {
+      _ = try Float8BlockwiseLinear(
+        weight: problem.weight, configuration: .init(recipe: .compressedTensors), on: CPUBackend())
+    }
+  }
+
+  @Test(arguments: [Recipe.torchao, .deepseek, .transformerEngine, .transformerEnginePowerOfTwo])
+  func valuesThatAreNotFiniteAreRefused(_ recipe: Recipe) throws {
+    let problem = try Problem(rows: 8, inputs: 40, outputs: 24, seed: 7)
+    for gradientFormat in Float8BlockwiseLinear<CPUBackend>.GradientFormat.allCases {
+      let layer = try Float8BlockwiseLinear(
+        weight: problem.weight, bias: problem.bias,
+        configuration: .init(recipe: recipe, gradientFormat: gradientFormat), on: CPUBackend())
+      let saved = try layer.forward(BFloat16Tensor(problem.x)).saved
+      for value in [BFloat16(Float.nan), BFloat16(Float.infinity), BFloat16(-Float.infinity)] {
+        var x = problem.x.values
+        x[3 * 40 + 2] = value
+        let input = try BFloat16Tensor(Matrix(x, rows: 8, columns: 40))
+        #expect {
+          try layer.forward(input)
+        } throws: {
+          ($0 as? BlockScaleError)?.code == .nonFinite
+        }
+        var dy = problem.dy.values
+        dy[24] = value
+        let gradient = try BFloat16Tensor(Matrix(dy, rows: 8, columns: 24))
+        var gradients = LinearGradients(for: layer)
+        #expect {
+          try layer.backward(gradient, saved: saved, into: &gradients)
+        } throws: {
+          ($0 as? BlockScaleError)?.code == .nonFinite
+        }
+      }
+    }
   }
 }
 

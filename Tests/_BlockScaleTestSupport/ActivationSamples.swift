@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import BlockScale
-package import Minifloat
+import Minifloat
 
 /// Seeded operands of the FP8 activation flow.
 package struct ActivationSamples: Sendable {
