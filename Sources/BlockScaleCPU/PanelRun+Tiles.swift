@@ -70,8 +70,8 @@ extension PanelRun {
       unsafe multipliers[index] = factor.multiplier
       // Powers of two are given as exact reciprocals, which are turned back for a division.
       unsafe divisors[index] = factor.divisor == 0 ? 1 / factor.multiplier : factor.divisor
-      if factor.divisor != 0 { multiply = false }
-      if factor.divisor == 0 || factor.multiplier == 0 { refine = false }
+      if unsafe factor.divisor != 0 { multiply = false }
+      if unsafe factor.divisor == 0 || factor.multiplier == 0 { refine = false }
     }
     return multiply ? (true, false) : (refine, true)
   }

@@ -177,11 +177,18 @@ import _BlockScaleShims
       }
     }
     let (choice, maximum) = choice(magnitude, rows: rows, columns: columns)
-    let factor = bs_factor_t(choice, divides: rule.element.divides, maximum: maximum)
+    var factor = unsafe bs_factor_t(choice, divides: rule.element.divides, maximum: maximum)
     // What depends on more than the maximum is asked for again.
     if source != .float32, !choice.isErased,
       magnitude < source.infinityBits || !rule.hidesNonFinite
     {
+      if let tabulate = unsafe kernels.functions.tabulate_float8 {
+        // Every magnitude has a place for its table.
+        var rule = kernelRule
+        _ = unsafe tabulate(
+          &rule, magnitude, &factor,
+          workspace.float8Tables + Int(magnitude) * Workspace.float8TableBytes)
+      }
       unsafe workspace.known[Int(magnitude)] = Workspace.KnownChoice(
         scale: ~choice.scaleCode, factor: factor)
     }

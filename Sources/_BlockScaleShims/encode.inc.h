@@ -171,6 +171,28 @@ BS_INLINE void encode_block(
   }
 }
 
+/// One block whose factor says how it is applied.
+BS_INLINE void encode_any(
+  int source, int element, int zero_sign, int intermediate, const bs_rule_t *rule,
+  const uint8_t *values, size_t count, bs_factor_t factor, uint8_t *codes
+) {
+  switch (mode_of(factor)) {
+  case MULTIPLY:
+    encode_block(
+      source, element, zero_sign, intermediate, MULTIPLY, rule, values, count, factor, codes);
+    break;
+  case REFINE:
+    encode_block(
+      source, element, zero_sign, intermediate, REFINE, rule, values, count, factor, codes);
+    break;
+  default:
+    encode_block(
+      source, element, zero_sign, intermediate, DIVIDE, rule, values, count, factor, codes);
+  }
+}
+
+#include "tables.inc.h"
+
 BS_INLINE void encode_run(
   int source, int element, int zero_sign, int intermediate, const bs_rule_t *rule,
   const uint8_t *values, size_t count, size_t block, const bs_factor_t *factors, uint8_t *codes
@@ -179,20 +201,14 @@ BS_INLINE void encode_run(
     const size_t length = count - first < block ? count - first : block;
     const uint8_t *from = values + width_of(source) * first;
     uint8_t *to = codes + code_bytes(element, first);
-    const bs_factor_t factor = *factors++;
-    switch (mode_of(factor)) {
-    case MULTIPLY:
-      encode_block(
-        source, element, zero_sign, intermediate, MULTIPLY, rule, from, length, factor, to);
-      break;
-    case REFINE:
-      encode_block(
-        source, element, zero_sign, intermediate, REFINE, rule, from, length, factor, to);
-      break;
-    default:
-      encode_block(
-        source, element, zero_sign, intermediate, DIVIDE, rule, from, length, factor, to);
+    const bs_factor_t *factor = factors++;
+#if defined(BS_AVX512)
+    if (source == BS_BFLOAT16 && element == BS_E4M3 && factor->table) {
+      encode_block_by_table(rule, from, length, factor, to);
+      continue;
     }
+#endif
+    encode_any(source, element, zero_sign, intermediate, rule, from, length, *factor, to);
   }
 }
 

@@ -16,6 +16,9 @@ static const bs_kernels_t BS_NAME(table) = {
   .block_maxima = BS_NAME(bs_block_maxima),
   .column_maxima = BS_NAME(bs_column_maxima),
   .encode = BS_NAME(bs_encode),
+#if defined(BS_AVX512)
+  .tabulate_float8 = BS_NAME(bs_tabulate_float8),
+#endif
   .encode_measured = BS_NAME(bs_encode_measured),
   .encode_columns = BS_NAME(bs_encode_columns),
   .quantize_e2m1 = BS_NAME(bs_quantize_e2m1),

@@ -55,6 +55,10 @@ typedef struct {
 typedef struct {
   float multiplier;
   float divisor;
+  /// The smallest magnitude in the bits of the values for which the table holds, but for zero.
+  uint32_t least;
+  /// What `tabulate_float8` has written; or null.
+  const uint8_t *_Nullable table;
 } bs_factor_t;
 
 /// What a block of E2M1 codes needs to know of its scale, for 16-bit values.
@@ -106,6 +110,15 @@ typedef struct {
   void (*_Nonnull encode)(
     const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count, size_t block,
     const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes);
+
+  /// Tabulates 8-bit codes for values up to `maximum`, a magnitude in their bits, which `encode` then
+  /// looks up. Null where a tier gains nothing by it.
+  ///
+  /// `table` has 128 bytes, which the factor then refers to. Returns whether there is a table for these
+  /// formats, this factor and this maximum.
+  int (*_Nullable tabulate_float8)(
+    const bs_rule_t *_Nonnull rule, uint32_t maximum, bs_factor_t *_Nonnull factor,
+    uint8_t *_Nonnull table);
 
   /// Encodes a run and adds up its errors, for which the values of the scales are needed.
   void (*_Nonnull encode_measured)(
