@@ -54,6 +54,7 @@ BS_INLINE void encode_block_by_table(
     if (ahead) {
       __builtin_prefetch(from + ahead);
       __builtin_prefetch(from + ahead + 64);
+      __builtin_prefetch(codes + index + ahead / 2, 1);
     }
     const __m512i first = _mm512_loadu_si512(from);
     const __m512i second = _mm512_loadu_si512(from + (is_half ? 0 : 64));

@@ -120,9 +120,9 @@ static float divided(float value, bs_factor_t factor) {
 
 static void check_encoding(const bs_kernels_t *kernels, int source, int element, int kind) {
   static const size_t counts[] = {1, 15, 16, 17, 63, 64, 65, 128, 257, 512};
-  static uint8_t values[CAPACITY * 4], codes[CAPACITY], other[CAPACITY], columns[CAPACITY];
+  static uint8_t values[CAPACITY * 4], codes[CAPACITY], other[CAPACITY];
   bs_factor_t factors[CAPACITY];
-  float scales[CAPACITY], multipliers[CAPACITY];
+  float scales[CAPACITY];
   for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
     const size_t count = counts[c], block = c % 2 ? 16 : 128;
     fill(source, values, count, kind);
@@ -132,7 +132,6 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
       // A refined division is only asked for where no quotient can leave FP32's range.
       factors[index] = kinds[random_bits() % (kind == 3 ? 2 : 3)];
       scales[index] = 1 / f;
-      multipliers[index] = f;
     }
     bs_rule_t rule = {
       .source = (uint8_t)source, .element = (uint8_t)element, .hides_non_finite = kind == 3};
@@ -142,9 +141,6 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
     kernels->encode(&rule, values, count, block, factors, codes);
     bs_errors_t errors = {0};
     kernels->encode_measured(&rule, values, count, block, factors, scales, other, &errors);
-    if (element != BS_E2M1) {
-      kernels->encode_columns(&rule, values, count, multipliers, NULL, columns);
-    }
     double signal[16] = {0};
     for (size_t index = 0; index < count; index++) {
       const float x = value_at(source, values, index);
@@ -162,8 +158,6 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
         CHECK(
           got == (code | sign << 7), "%a by %a or %a: %d", x, factor.multiplier, factor.divisor,
           got);
-        const int own = encoded(element, x * multipliers[index]) | sign << 7;
-        CHECK(columns[index] == own, "%a by %a", x, multipliers[index]);
       }
       CHECK(got == measured, "%a", x);
       const float y = decoded(element, code == 0x7F && element != BS_E2M1 ? 0 : code)
@@ -363,7 +357,30 @@ static void check_moves(const bs_kernels_t *kernels) {
       }
     }
   }
+  for (size_t run = 16; run <= 128; run += 16) {
+    const size_t length = run * 2 + run / 3;
+    kernels->join_runs(bytes, run, 1000, 7, length, result, 500);
+    for (size_t index = 0; index < 7 * length; index++) {
+      const size_t row = index / length, place = index % length;
+      CHECK(
+        result[row * 500 + place] == bytes[place / run * 1000 + row * run + place % run], "joined");
+    }
+  }
   for (size_t width = 2; width <= 4; width += 2) {
+    for (size_t rows = 1; rows < 70; rows += 3) {
+      for (size_t columns = 1; columns < 25; columns++) {
+        // Also some with a tile of 32.
+        const size_t across = rows % 2 ? columns : columns + 22;
+        const size_t height = across > 24 || width == 4 ? rows % 50 : rows;
+        kernels->transpose_values(width, bytes, 200, height, across, result, 200);
+        for (size_t index = 0; index < height * across; index++) {
+          const size_t row = index / across, column = index % across;
+          CHECK(
+            !memcmp(result + column * 200 + width * row, bytes + row * 200 + width * column, width),
+            "transposed");
+        }
+      }
+    }
     for (size_t count = 1; count < 200; count += 3) {
       kernels->decode_e2m1(width, bytes, count, 32, bytes + 500, planes, values);
       for (size_t index = 0; index < count; index++) {

@@ -126,12 +126,6 @@ typedef struct {
     const bs_factor_t *_Nonnull factors, const float *_Nonnull scales, uint8_t *_Nonnull codes,
     bs_errors_t *_Nonnull errors);
 
-  /// Encodes a run of 8-bit codes in which every column has a factor of its own. All columns multiply
-  /// if there are no divisors, divide if there are no multipliers, and refine if there are both.
-  void (*_Nonnull encode_columns)(
-    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count,
-    const float *_Nullable multipliers, const float *_Nullable divisors, uint8_t *_Nonnull codes);
-
   /// Finds maxima, scales and E2M1 codes of a run of 16-bit values; scales take one byte each.
   ///
   /// Stops before a block whose scale is not known. Returns the number of finished blocks. A block has
@@ -144,6 +138,17 @@ typedef struct {
   /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
   void (*_Nonnull transpose_bytes)(
     const uint8_t *_Nonnull bytes, size_t stride, size_t rows, size_t columns,
+    uint8_t *_Nonnull result, size_t result_stride);
+
+  /// Transposes a matrix of values of two or four bytes whose rows lie `stride` bytes apart.
+  void (*_Nonnull transpose_values)(
+    size_t width, const void *_Nonnull values, size_t stride, size_t rows, size_t columns,
+    void *_Nonnull result, size_t result_stride);
+
+  /// Writes rows of `row_bytes` bytes, each joined from runs of `run` bytes. The first runs of all rows
+  /// lie one after the other, then after `stride` bytes from their beginning the second ones, and so on.
+  void (*_Nonnull join_runs)(
+    const uint8_t *_Nonnull runs, size_t run, size_t stride, size_t rows, size_t row_bytes,
     uint8_t *_Nonnull result, size_t result_stride);
 
   /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
