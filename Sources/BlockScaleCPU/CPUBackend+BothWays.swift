@@ -131,7 +131,7 @@ extension CPUBackend {
   private func wholeBlocks(_ extent: Int) -> Int { (extent + block - 1) / block * block }
 
   func run(threads: Int) {
-    let (height, width) = (wholeBlocks(512), wholeBlocks(1024))
+    let (height, width) = (wholeBlocks(512), wholeBlocks(2048))
     let tiles = (panel.columns + width - 1) / width
     parallelFor((panel.rows + height - 1) / height * tiles, threads: threads) { index in
       let first = (row: index / tiles * height, column: index % tiles * width)

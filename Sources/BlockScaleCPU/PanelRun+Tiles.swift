@@ -86,10 +86,8 @@ extension PanelRun {
           let width = min(tileColumns, columns - column)
           unsafe kernels.functions.transpose_bytes(
             bytes + row * stride + column, stride, height, width, tile, tileRows)
-          for index in 0..<width {
-            unsafe (result + (column + index) * resultStride + row).update(
-              from: tile + index * tileRows, count: height)
-          }
+          unsafe kernels.functions.join_runs(
+            tile, tileRows, 0, width, height, result + column * resultStride + row, resultStride)
         }
       }
     }

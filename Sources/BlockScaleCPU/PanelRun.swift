@@ -299,6 +299,8 @@ import _BlockScaleShims
     // Constants, so that the closures below hold no copy of all this.
     let (block, columnCount) = (block, panel.columns)
     let width = blocksAtOnce * block
+    // The next row of a strip, whose codes are to be written.
+    kernelRule.ahead = UInt32(truncatingIfNeeded: valueRowBytes)
     for first in stride(from: allColumns.lowerBound, to: allColumns.upperBound, by: width) {
       let strip = first..<min(allColumns.upperBound, first + width)
       let blocks = first / block..<(strip.upperBound + block - 1) / block

@@ -120,6 +120,8 @@ BS_INLINE void decode_e4m3_to_bfloat16(
     if (rule->ahead) {
       for (size_t line = 0; line < length; line += 64) {
         __builtin_prefetch(codes + first + rule->ahead + line);
+        __builtin_prefetch(values + 2 * (first + line) + rule->ahead, 1);
+        __builtin_prefetch(values + 2 * (first + line) + rule->ahead + 64, 1);
       }
     }
     if (scale > 0x1p-100f && scale < 0x1p100f) {

@@ -175,9 +175,9 @@ static void BS_NAME(bs_join_runs)(
 ) {
   for (size_t row = 0; row < rows; row++) {
     uint8_t *to = result + row * result_stride;
-    if (row + 4 < rows) {
+    if (row + 8 < rows) {
       // Each row begins on a page of its own, which no hardware foresees.
-      const uint8_t *next = to + 4 * result_stride;
+      const uint8_t *next = to + 8 * result_stride;
       for (size_t place = 0; place < row_bytes; place += 64) __builtin_prefetch(next + place, 1);
     }
     for (size_t place = 0; place < row_bytes; place += run) {

@@ -41,7 +41,7 @@ typedef struct {
   float tensor_scale;
   /// Whether a block may have a finite scale and hold a NaN or an infinity.
   uint8_t hides_non_finite;
-  /// How many bytes ahead of a run the encoder fetches into the cache, for the next run; or zero.
+  /// How many bytes ahead of a run its memory is fetched into the cache, for the next run; or zero.
   uint32_t ahead;
   /// The magnitudes that a scaled value must exceed for each step of an E2M1 code.
   float thresholds[7];
