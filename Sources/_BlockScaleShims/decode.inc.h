@@ -143,7 +143,8 @@ static void BS_NAME(bs_decode_float8)(
 #if defined(BS_AVX512)
   if (
     rule->source == BS_BFLOAT16 && rule->element == BS_E4M3
-    && rule->tensor_mode == BS_NO_TENSOR_SCALE) {
+    && rule->tensor_mode == BS_NO_TENSOR_SCALE && block >= 64) {
+    // A shorter block is not worth a table.
     decode_e4m3_to_bfloat16(rule, codes, count, block, scales, values);
     return;
   }
