@@ -131,7 +131,7 @@ extension CPUBackend {
   private func wholeBlocks(_ extent: Int) -> Int { (extent + block - 1) / block * block }
 
   func run(threads: Int) {
-    let (height, width) = (wholeBlocks(512), wholeBlocks(1024))
+    let (height, width) = (wholeBlocks(512), wholeBlocks(2048))
     let tiles = (panel.columns + width - 1) / width
     parallelFor((panel.rows + height - 1) / height * tiles, threads: threads) { index in
       let first = (row: index / tiles * height, column: index % tiles * width)
@@ -161,21 +161,26 @@ extension CPUBackend {
 
   private func quantizeRows(_ tile: Tile, _ workspace: Workspace) {
     let columns = tile.columns
-    // Codes as they lie here, then two factors for each column.
-    let codeBytes = (tile.rows.count * columns.count + 63) / 64 * 64
-    workspace.reserve(scratch: codeBytes + 8 * columns.count)
+    let strips = strips(tile)
+    // Codes strip by strip, in each a block for each column; then the values of some columns.
+    let stripBytes = columns.count * block
+    workspace.reserve(
+      scratch: strips.count * stripBytes
+        + PanelRun.turnedColumns * block * quantizer.source.byteCount)
     // Both lie inside the memory just reserved, and every strip has its place in the first.
     let codes = unsafe workspace.scratch.assumingMemoryBound(to: UInt8.self)
-    let factors = unsafe (workspace.scratch + codeBytes).assumingMemoryBound(to: Float.self)
+    let turned = unsafe workspace.scratch + strips.count * stripBytes
     var run = panelRun(workspace)
-    for rows in strips(tile) {
-      unsafe run.quantizeTransposed(
-        rows, columns,
-        codes: codes + (rows.lowerBound - tile.rows.lowerBound) * columns.count,
-        factors: factors, otherScales: otherScales)
+    for (index, rows) in strips.enumerated() {
       run.quantizeRows(rows, columns)
+      unsafe run.quantizeTransposed(
+        rows, columns, codes: codes + index * stripBytes, turned: turned, otherScales: otherScales)
     }
-    unsafe transpose(codes, stride: columns.count, tile)
+    // The rows of the transpose that are columns here, and in them the columns that are rows here.
+    unsafe kernels.functions.join_runs(
+      codes, block, stripBytes, columns.count, tile.rows.count,
+      otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
+        + columns.lowerBound * panel.rows + tile.rows.lowerBound, panel.rows)
   }
 
   private func quantizeSquares(_ tile: Tile, _ workspace: Workspace) {

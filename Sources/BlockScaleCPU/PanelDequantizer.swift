@@ -91,6 +91,8 @@ package struct PanelDequantizer: Sendable {
       return
     }
     var rule = rule
+    // Memory on its way while codes before it are decoded; they go on in the next row.
+    rule.ahead = 1 << 10
     pool.with { workspace in
       workspace.reserve(blocks: grid.columns)
       var loaded = -1
@@ -98,7 +100,15 @@ package struct PanelDequantizer: Sendable {
         let blockRow = row / blocking.rows
         if blockRow != loaded {
           loaded = blockRow
+          let loadedScales = unsafe workspace.scales
           for column in 0..<grid.columns {
+            if scaleWidth == 4 {
+              // A float, for which no format need be asked.
+              let scale = unsafe scales.loadUnaligned(
+                fromByteOffset: (blockRow * grid.columns + column) * 4, as: Float.self)
+              unsafe loadedScales[column] = scale.isNaN ? .nan : scale
+              continue
+            }
             let index = (blockRow * grid.columns + column) * scaleWidth
             let code: UInt32 =
               switch scaleWidth {
@@ -107,7 +117,7 @@ package struct PanelDequantizer: Sendable {
               default: unsafe UInt32(scaleBase[index])
               }
             let scale = reference.scaleFormat.value(ofCode: code)
-            unsafe workspace.scales[column] = scale.isNaN ? .nan : scale
+            unsafe loadedScales[column] = scale.isNaN ? .nan : scale
           }
         }
         unsafe kernels.functions.decode_float8(

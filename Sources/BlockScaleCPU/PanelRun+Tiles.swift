@@ -8,72 +8,67 @@ extension PanelRun {
   mutating func quantizeRows(_ rows: Range<Int>, _ columns: Range<Int>) {
     let blocks = columns.lowerBound / block..<(columns.upperBound + block - 1) / block
     workspace.reserve(blocks: blocks.count)
+    // While one row is encoded, the memory of the next one is on its way.
+    kernelRule.ahead = UInt32(truncatingIfNeeded: valueRowBytes)
+    // Constants, so that the closure below does not hold a copy of all this.
+    let (block, columnCount) = (block, panel.columns)
     for row in rows {
       unsafe kernels.functions.block_maxima(
         source.byteCount, values(row, columns.lowerBound), columns.count, block, workspace.maxima)
       let erased = unsafe chooseAll(
         blocks.count, scale: row * blockCount + blocks.lowerBound, in: panel.scales
-      ) { (row..<row + 1, self.columns(blocks.lowerBound + $0)) }
+      ) {
+        let first = (blocks.lowerBound + $0) * block
+        return (row..<row + 1, first..<min(columnCount, first + block))
+      }
       encode(row, columns.lowerBound, count: columns.count, block: block, at: 0)
       for index in erased { erase(row, self.columns(blocks.lowerBound + index)) }
     }
   }
 
+  /// The columns of the matrix that are quantized as rows of the transpose at a time, so that their
+  /// values stay in the first level of the cache.
+  static let turnedColumns = 32
+
   /// One column of 8-bit blocks of the transpose, which are as long as there are rows, for some of its
   /// rows, which are columns here.
   ///
   /// - Parameters:
-  ///   - codes: Receives the codes as they lie here, row by row.
-  ///   - factors: Memory for two floats a column.
+  ///   - codes: Receives a block of codes for each column, one after the other.
+  ///   - turned: Memory for the values of `turnedColumns` blocks.
   func quantizeTransposed(
     _ rows: Range<Int>, _ columns: Range<Int>, codes: UnsafeMutablePointer<UInt8>,
-    factors multipliers: UnsafeMutablePointer<Float>, otherScales: UnsafeMutableRawBufferPointer
+    turned: UnsafeMutableRawPointer, otherScales: UnsafeMutableRawBufferPointer
   ) {
-    workspace.reserve(blocks: columns.count)
-    findColumnMaxima(rows, columns)
-    // A block is one column: its maximum is that of the column.
-    for index in 0..<columns.count {
-      unsafe workspace.maxima[index] =
-        source.byteCount == 2
-        ? UInt32(workspace.columns.load(fromByteOffset: 2 * index, as: UInt16.self))
-        : workspace.columns.load(fromByteOffset: 4 * index, as: UInt32.self)
-    }
+    let width = source.byteCount
+    let length = blocking.columns
+    workspace.reserve(blocks: Self.turnedColumns)
     // The transpose's blocks along its rows are as many as there are strips of rows here.
-    let otherCount = (panel.rows + blocking.columns - 1) / blocking.columns
-    let otherColumn = rows.lowerBound / blocking.columns
-    let erased = unsafe chooseAll(
-      columns.count, scale: columns.lowerBound * otherCount + otherColumn, step: otherCount,
-      in: otherScales
-    ) { (rows, columns.lowerBound + $0..<columns.lowerBound + $0 + 1) }
-    let divisors = unsafe multipliers + columns.count
-    let mode = unsafe splitFactors(columns.count, multipliers, divisors)
+    let otherCount = (panel.rows + length - 1) / length
+    let otherColumn = rows.lowerBound / length
     var rule = kernelRule
-    for row in rows {
-      unsafe kernels.functions.encode_columns(
-        &rule, values(row, columns.lowerBound), columns.count, mode.multiplies ? multipliers : nil,
-        mode.divides ? divisors : nil, codes + (row - rows.lowerBound) * columns.count)
+    rule.ahead = 0
+    if rows.count < length {
+      // A block that lacks rows is filled up with zeros, which change no maximum.
+      unsafe turned.initializeMemory(
+        as: UInt8.self, repeating: 0, count: Self.turnedColumns * length * width)
     }
-    for column in erased {
-      for row in 0..<rows.count { unsafe codes[row * columns.count + column] = 0 }
+    for first in stride(from: columns.lowerBound, to: columns.upperBound, by: Self.turnedColumns) {
+      let some = first..<min(columns.upperBound, first + Self.turnedColumns)
+      let count = some.count * length
+      unsafe kernels.functions.transpose_values(
+        width, values(rows.lowerBound, first), valueRowBytes, rows.count, some.count, turned,
+        length * width)
+      unsafe kernels.functions.block_maxima(width, turned, count, length, workspace.maxima)
+      let erased = unsafe chooseAll(
+        some.count, scale: first * otherCount + otherColumn, step: otherCount, in: otherScales
+      ) { (rows, first + $0..<first + $0 + 1) }
+      let runs = unsafe codes + (first - columns.lowerBound) * length
+      unsafe kernels.functions.encode(&rule, turned, count, length, workspace.factors, runs)
+      for index in erased {
+        unsafe (runs + index * length).update(repeating: 0, count: length)
+      }
     }
-  }
-
-  /// Writes multipliers and divisors apart, all of one kind; see `encode_columns`.
-  private func splitFactors(
-    _ count: Int, _ multipliers: UnsafeMutablePointer<Float>,
-    _ divisors: UnsafeMutablePointer<Float>
-  ) -> (multiplies: Bool, divides: Bool) {
-    var multiply = true
-    var refine = true
-    for index in 0..<count {
-      let factor = unsafe workspace.factors[index]
-      unsafe multipliers[index] = factor.multiplier
-      // Powers of two are given as exact reciprocals, which are turned back for a division.
-      unsafe divisors[index] = factor.divisor == 0 ? 1 / factor.multiplier : factor.divisor
-      if factor.divisor != 0 { multiply = false }
-      if factor.divisor == 0 || factor.multiplier == 0 { refine = false }
-    }
-    return multiply ? (true, false) : (refine, true)
   }
 
   /// Transposes bytes by way of a small tile, since rows of the result may lie a power of two apart
@@ -91,10 +86,8 @@ extension PanelRun {
           let width = min(tileColumns, columns - column)
           unsafe kernels.functions.transpose_bytes(
             bytes + row * stride + column, stride, height, width, tile, tileRows)
-          for index in 0..<width {
-            unsafe (result + (column + index) * resultStride + row).update(
-              from: tile + index * tileRows, count: height)
-          }
+          unsafe kernels.functions.join_runs(
+            tile, tileRows, 0, width, height, result + column * resultStride + row, resultStride)
         }
       }
     }

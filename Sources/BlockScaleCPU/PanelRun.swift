@@ -177,11 +177,18 @@ import _BlockScaleShims
       }
     }
     let (choice, maximum) = choice(magnitude, rows: rows, columns: columns)
-    let factor = bs_factor_t(choice, divides: rule.element.divides, maximum: maximum)
+    var factor = unsafe bs_factor_t(choice, divides: rule.element.divides, maximum: maximum)
     // What depends on more than the maximum is asked for again.
     if source != .float32, !choice.isErased,
       magnitude < source.infinityBits || !rule.hidesNonFinite
     {
+      if let tabulate = unsafe kernels.functions.tabulate_float8 {
+        // Every magnitude has a place for its table.
+        var rule = kernelRule
+        _ = unsafe tabulate(
+          &rule, magnitude, &factor,
+          workspace.float8Tables + Int(magnitude) * Workspace.float8TableBytes)
+      }
       unsafe workspace.known[Int(magnitude)] = Workspace.KnownChoice(
         scale: ~choice.scaleCode, factor: factor)
     }
@@ -253,6 +260,8 @@ import _BlockScaleShims
     workspace.reserve(blocks: rowsAtOnce * blockCount)
     // While one run is encoded, the memory of the next one is on its way.
     kernelRule.ahead = UInt32(truncatingIfNeeded: rowsAtOnce * valueRowBytes)
+    // Constants, so that the closure below does not hold a copy of all this.
+    let (block, blockCount, columnCount) = (block, blockCount, panel.columns)
     var row = 0
     while row < panel.rows {
       let rows = min(rowsAtOnce, panel.rows - row)
@@ -260,7 +269,11 @@ import _BlockScaleShims
       unsafe kernels.functions.block_maxima(
         source.byteCount, values(row, 0), count, block, workspace.maxima)
       let erased = unsafe chooseAll(rows * blockCount, scale: row * blockCount, in: panel.scales) {
-        (row + $0 / blockCount..<row + $0 / blockCount + 1, columns($0 % blockCount))
+        let first = $0 % blockCount * block
+        return (
+          row + $0 / blockCount..<row + $0 / blockCount + 1,
+          first..<min(columnCount, first + block)
+        )
       }
       encode(row, 0, count: count, block: block, at: 0)
       for index in erased { erase(row + index / blockCount, columns(index % blockCount)) }
@@ -283,14 +296,21 @@ import _BlockScaleShims
     let blocksAtOnce = max(1, Self.stripColumns / block)
     workspace.reserve(blocks: blocksAtOnce)
     let firstScale = rows.lowerBound / min(blocking.rows, panel.rows) * blockCount
+    // Constants, so that the closures below hold no copy of all this.
+    let (block, columnCount) = (block, panel.columns)
     let width = blocksAtOnce * block
+    // The next row of a strip, whose codes are to be written.
+    kernelRule.ahead = UInt32(truncatingIfNeeded: valueRowBytes)
     for first in stride(from: allColumns.lowerBound, to: allColumns.upperBound, by: width) {
       let strip = first..<min(allColumns.upperBound, first + width)
       let blocks = first / block..<(strip.upperBound + block - 1) / block
       findMaxima(rows, strip)
       let erased = unsafe chooseAll(
         blocks.count, scale: firstScale + blocks.lowerBound, in: panel.scales
-      ) { (rows, columns(blocks.lowerBound + $0)) }
+      ) {
+        let first = (blocks.lowerBound + $0) * block
+        return (rows, first..<min(columnCount, first + block))
+      }
       if measures {
         // Errors add up block by block.
         for blockColumn in blocks {

@@ -16,7 +16,7 @@ import _BlockScaleShims
 // Sendable in spite of its pointers: `WorkspacePool` hands it to one thread at a time.
 @safe final class Workspace: @unchecked Sendable {
   /// A scale and its factor, for a magnitude of a 16-bit format.
-  struct KnownChoice {
+  @safe struct KnownChoice {
     /// The complement of the scale's code; zero where nothing is known yet.
     var scale: UInt32
     var factor: bs_factor_t
@@ -39,6 +39,9 @@ import _BlockScaleShims
   let e2m1Entries: UnsafeMutablePointer<bs_e2m1_entry_t>
   /// Choices by magnitude.
   let known: UnsafeMutablePointer<KnownChoice>
+  /// Tables of 8-bit codes by magnitude.
+  let float8Tables: UnsafeMutablePointer<UInt8>
+  static let float8TableBytes = 128
 
   /// The magnitudes of a 16-bit format.
   private static let magnitudes = 1 << 15
@@ -54,6 +57,9 @@ import _BlockScaleShims
     unsafe e2m1Scales = zeroed(Self.magnitudes)
     unsafe e2m1Entries = zeroed(Self.magnitudes)
     unsafe known = zeroed(Self.magnitudes)
+    unsafe float8Tables = UnsafeMutableRawPointer.allocate(
+      byteCount: Self.magnitudes * Self.float8TableBytes, alignment: 64
+    ).assumingMemoryBound(to: UInt8.self)
   }
 
   deinit {
@@ -66,6 +72,7 @@ import _BlockScaleShims
     unsafe free(e2m1Scales)
     unsafe free(e2m1Entries)
     unsafe free(known)
+    unsafe float8Tables.deallocate()
   }
 
   /// Makes room for a number of blocks.

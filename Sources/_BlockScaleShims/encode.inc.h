@@ -171,6 +171,28 @@ BS_INLINE void encode_block(
   }
 }
 
+/// One block whose factor says how it is applied.
+BS_INLINE void encode_any(
+  int source, int element, int zero_sign, int intermediate, const bs_rule_t *rule,
+  const uint8_t *values, size_t count, bs_factor_t factor, uint8_t *codes
+) {
+  switch (mode_of(factor)) {
+  case MULTIPLY:
+    encode_block(
+      source, element, zero_sign, intermediate, MULTIPLY, rule, values, count, factor, codes);
+    break;
+  case REFINE:
+    encode_block(
+      source, element, zero_sign, intermediate, REFINE, rule, values, count, factor, codes);
+    break;
+  default:
+    encode_block(
+      source, element, zero_sign, intermediate, DIVIDE, rule, values, count, factor, codes);
+  }
+}
+
+#include "tables.inc.h"
+
 BS_INLINE void encode_run(
   int source, int element, int zero_sign, int intermediate, const bs_rule_t *rule,
   const uint8_t *values, size_t count, size_t block, const bs_factor_t *factors, uint8_t *codes
@@ -179,20 +201,14 @@ BS_INLINE void encode_run(
     const size_t length = count - first < block ? count - first : block;
     const uint8_t *from = values + width_of(source) * first;
     uint8_t *to = codes + code_bytes(element, first);
-    const bs_factor_t factor = *factors++;
-    switch (mode_of(factor)) {
-    case MULTIPLY:
-      encode_block(
-        source, element, zero_sign, intermediate, MULTIPLY, rule, from, length, factor, to);
-      break;
-    case REFINE:
-      encode_block(
-        source, element, zero_sign, intermediate, REFINE, rule, from, length, factor, to);
-      break;
-    default:
-      encode_block(
-        source, element, zero_sign, intermediate, DIVIDE, rule, from, length, factor, to);
+    const bs_factor_t *factor = factors++;
+#if defined(BS_AVX512)
+    if (source == BS_BFLOAT16 && element == BS_E4M3 && factor->table) {
+      encode_block_by_table(rule, from, length, factor, to);
+      continue;
     }
+#endif
+    encode_any(source, element, zero_sign, intermediate, rule, from, length, *factor, to);
   }
 }
 
@@ -314,65 +330,6 @@ static void BS_NAME(bs_encode_measured)(
     CASE(BS_FLOAT16, BS_E4M3)
     CASE(BS_FLOAT16, BS_E5M2)
     CASE(BS_FLOAT16, BS_E2M1)
-  }
-#undef CASE
-}
-
-BS_INLINE void encode_columns(
-  int source, int element, int mode, const bs_rule_t *rule, const uint8_t *values, size_t count,
-  const float *multipliers, const float *divisors, uint8_t *codes
-) {
-  const size_t width = width_of(source);
-  const int intermediate = rule->intermediate;
-  size_t index = 0;
-  for (; index + 64 <= count; index += 64) {
-    i32x16 parts[4];
-    for (int part = 0; part < 4; part++) {
-      const size_t place = index + 16 * part;
-      const f32x16 x = load_values(source, values + width * place);
-      const f32x16 multiplier = mode == DIVIDE ? splat(0) : LOAD(f32x16, multipliers + place);
-      const f32x16 divisor = mode == MULTIPLY ? splat(0) : LOAD(f32x16, divisors + place);
-      f32x16 scaled = scaled_by(mode, x, multiplier, divisor);
-      if (intermediate != BS_FLOAT32) scaled = rounded(intermediate, scaled);
-      parts[part] = encode16(element, BS_ZERO_SIGN_KEPT, rule, scaled, x).codes;
-    }
-    store64(codes + index, parts[0], parts[1], parts[2], parts[3]);
-  }
-  for (; index < count; index += 16) {
-    const size_t left = count - index < 16 ? count - index : 16;
-    const f32x16 x = load_some(source, values + width * index, left);
-    const f32x16 multiplier =
-      mode == DIVIDE ? splat(0) : load_some(BS_FLOAT32, multipliers + index, left);
-    const f32x16 divisor =
-      mode == MULTIPLY ? splat(0) : load_some(BS_FLOAT32, divisors + index, left);
-    const f32x16 scaled = rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
-    store_codes(
-      element, codes + index, encode16(element, BS_ZERO_SIGN_KEPT, rule, scaled, x).codes, left);
-  }
-}
-
-static void BS_NAME(bs_encode_columns)(
-  const bs_rule_t *rule, const void *values, size_t count, const float *multipliers,
-  const float *divisors, uint8_t *codes
-) {
-#define CASE(source, element)                                                                     \
-  case source * 4 + element:                                                                      \
-    if (!divisors) {                                                                              \
-      encode_columns(source, element, MULTIPLY, rule, values, count, multipliers, 0, codes);      \
-    } else if (!multipliers) {                                                                    \
-      encode_columns(source, element, DIVIDE, rule, values, count, 0, divisors, codes);           \
-    } else {                                                                                      \
-      encode_columns(                                                                             \
-        source, element, REFINE, rule, values, count, multipliers, divisors, codes);              \
-    }                                                                                             \
-    break;
-  switch (rule->source * 4 + rule->element) {
-    CASE(BS_FLOAT32, BS_E4M3)
-    CASE(BS_FLOAT32, BS_E5M2)
-    CASE(BS_BFLOAT16, BS_E4M3)
-    CASE(BS_BFLOAT16, BS_E5M2)
-    CASE(BS_FLOAT16, BS_E4M3)
-    CASE(BS_FLOAT16, BS_E5M2)
   }
 #undef CASE
 }

@@ -16,10 +16,14 @@ static const bs_kernels_t BS_NAME(table) = {
   .block_maxima = BS_NAME(bs_block_maxima),
   .column_maxima = BS_NAME(bs_column_maxima),
   .encode = BS_NAME(bs_encode),
+#if defined(BS_AVX512)
+  .tabulate_float8 = BS_NAME(bs_tabulate_float8),
+#endif
   .encode_measured = BS_NAME(bs_encode_measured),
-  .encode_columns = BS_NAME(bs_encode_columns),
   .quantize_e2m1 = BS_NAME(bs_quantize_e2m1),
   .transpose_bytes = BS_NAME(bs_transpose_bytes),
+  .transpose_values = BS_NAME(bs_transpose_values),
+  .join_runs = BS_NAME(bs_join_runs),
   .decode_float8 = BS_NAME(bs_decode_float8),
   .decode_e2m1 = BS_NAME(bs_decode_e2m1),
 };

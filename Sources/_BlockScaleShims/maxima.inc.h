@@ -90,6 +90,13 @@ static void BS_NAME(bs_column_maxima)(
     const uint8_t *first = bytes + row * stride;
     const uint8_t *second = row + 1 < rows ? first + stride : first;
     size_t offset = 0;
+    if (row + 3 < rows) {
+      // Rows lie on pages of their own, which no hardware foresees.
+      for (size_t line = 0; line < size; line += 64) {
+        __builtin_prefetch(first + 2 * stride + line);
+        __builtin_prefetch(first + 3 * stride + line);
+      }
+    }
     if (width == 2) {
       for (; offset + 64 <= size; offset += 64) {
         const u16x32 larger = __builtin_elementwise_max(

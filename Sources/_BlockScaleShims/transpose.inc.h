@@ -41,3 +41,153 @@ static void BS_NAME(bs_transpose_bytes)(
     }
   }
 }
+
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+
+#if !defined(BS_AVX512)
+
+/// Eight by eight words: three rounds of interleaving.
+BS_INLINE void transpose_words(
+  const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
+) {
+  u16x8 rows[8], next[8];
+  for (int row = 0; row < 8; row++) rows[row] = LOAD(u16x8, values + row * stride);
+#pragma clang loop unroll(full)
+  for (int round = 0; round < 3; round++) {
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 4; row++) {
+      next[2 * row] =
+        __builtin_shufflevector(rows[row], rows[row + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+      next[2 * row + 1] =
+        __builtin_shufflevector(rows[row], rows[row + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 8; row++) rows[row] = next[row];
+  }
+  for (int row = 0; row < 8; row++) STORE(result + row * result_stride, rows[row]);
+}
+
+#endif
+
+/// Four by four values of four bytes.
+BS_INLINE void transpose_wide(
+  const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
+) {
+  u32x4 rows[4], next[4];
+  for (int row = 0; row < 4; row++) rows[row] = LOAD(u32x4, values + row * stride);
+#pragma clang loop unroll(full)
+  for (int round = 0; round < 2; round++) {
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 2; row++) {
+      next[2 * row] = __builtin_shufflevector(rows[row], rows[row + 2], 0, 4, 1, 5);
+      next[2 * row + 1] = __builtin_shufflevector(rows[row], rows[row + 2], 2, 6, 3, 7);
+    }
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 4; row++) rows[row] = next[row];
+  }
+  for (int row = 0; row < 4; row++) STORE(result + row * result_stride, rows[row]);
+}
+
+#if defined(BS_AVX512)
+
+/// 32x32 words. Rows may lie a power of two apart and then fight for the same lines of the cache, so
+/// they are first brought together.
+BS_INLINE void transpose_many_words(
+  const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
+) {
+  _Alignas(64) uint8_t near[32 * 64];
+  for (int row = 0; row < 32; row++) {
+    _mm512_store_si512(near + 64 * row, _mm512_loadu_si512(values + row * stride));
+  }
+  for (int group = 0; group < 4; group++) {
+    // Eight rows and those 8, 16 and 24 further down, each in a quarter of a register.
+    __m512i rows[8], next[8];
+#define PIECE(row) _mm_load_si128((const __m128i *)(near + 64 * (row) + 16 * group))
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 8; row++) {
+      __m512i pieces = _mm512_castsi128_si512(PIECE(row));
+      pieces = _mm512_mask_broadcast_i32x4(pieces, 0x00F0, PIECE(row + 8));
+      pieces = _mm512_mask_broadcast_i32x4(pieces, 0x0F00, PIECE(row + 16));
+      rows[row] = _mm512_mask_broadcast_i32x4(pieces, 0xF000, PIECE(row + 24));
+    }
+#undef PIECE
+#pragma clang loop unroll(full)
+    for (int round = 0; round < 3; round++) {
+#pragma clang loop unroll(full)
+      for (int row = 0; row < 4; row++) {
+        next[2 * row] = _mm512_unpacklo_epi16(rows[row], rows[row + 4]);
+        next[2 * row + 1] = _mm512_unpackhi_epi16(rows[row], rows[row + 4]);
+      }
+#pragma clang loop unroll(full)
+      for (int row = 0; row < 8; row++) rows[row] = next[row];
+    }
+    for (int row = 0; row < 8; row++) {
+      _mm512_storeu_si512(result + (8 * group + row) * result_stride, rows[row]);
+    }
+  }
+}
+
+#endif
+
+static void BS_NAME(bs_transpose_values)(
+  size_t width, const void *values, size_t stride, size_t rows, size_t columns, void *result,
+  size_t result_stride
+) {
+#if defined(BS_AVX512)
+  const size_t tile = width == 2 ? 32 : 4;
+#else
+  const size_t tile = width == 2 ? 8 : 4;
+#endif
+  const size_t whole_rows = rows & ~(tile - 1), whole_columns = columns & ~(tile - 1);
+  for (size_t row = 0; row < whole_rows; row += tile) {
+    for (size_t column = 0; column < whole_columns; column += tile) {
+      const uint8_t *from = (const uint8_t *)values + row * stride + width * column;
+      uint8_t *to = (uint8_t *)result + column * result_stride + width * row;
+      if (width == 4) {
+        transpose_wide(from, stride, to, result_stride);
+      } else {
+#if defined(BS_AVX512)
+        transpose_many_words(from, stride, to, result_stride);
+#else
+        transpose_words(from, stride, to, result_stride);
+#endif
+      }
+    }
+  }
+  for (size_t row = 0; row < rows; row++) {
+    const size_t first = row < whole_rows ? whole_columns : 0;
+    for (size_t column = first; column < columns; column++) {
+      const uint8_t *from = (const uint8_t *)values + row * stride + width * column;
+      uint8_t *to = (uint8_t *)result + column * result_stride + width * row;
+      if (width == 2) {
+        STORE(to, LOAD(uint16_t, from));
+      } else {
+        STORE(to, LOAD(uint32_t, from));
+      }
+    }
+  }
+}
+
+static void BS_NAME(bs_join_runs)(
+  const uint8_t *runs, size_t run, size_t stride, size_t rows, size_t row_bytes, uint8_t *result,
+  size_t result_stride
+) {
+  for (size_t row = 0; row < rows; row++) {
+    uint8_t *to = result + row * result_stride;
+    if (row + 8 < rows) {
+      // Each row begins on a page of its own, which no hardware foresees.
+      const uint8_t *next = to + 8 * result_stride;
+      for (size_t place = 0; place < row_bytes; place += 64) __builtin_prefetch(next + place, 1);
+    }
+    for (size_t place = 0; place < row_bytes; place += run) {
+      const uint8_t *from = runs + place / run * stride + row * run;
+      const size_t length = row_bytes - place < run ? row_bytes - place : run;
+      size_t index = 0;
+      for (; index + 64 <= length; index += 64) {
+        STORE(to + place + index, LOAD(u32x16, from + index));
+      }
+      if (index < length) copy_few(to + place + index, from + index, length - index);
+    }
+  }
+}

@@ -120,19 +120,18 @@ static float divided(float value, bs_factor_t factor) {
 
 static void check_encoding(const bs_kernels_t *kernels, int source, int element, int kind) {
   static const size_t counts[] = {1, 15, 16, 17, 63, 64, 65, 128, 257, 512};
-  static uint8_t values[CAPACITY * 4], codes[CAPACITY], other[CAPACITY], columns[CAPACITY];
+  static uint8_t values[CAPACITY * 4], codes[CAPACITY], other[CAPACITY];
   bs_factor_t factors[CAPACITY];
-  float scales[CAPACITY], multipliers[CAPACITY];
+  float scales[CAPACITY];
   for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
     const size_t count = counts[c], block = c % 2 ? 16 : 128;
     fill(source, values, count, kind);
     for (size_t index = 0; index < CAPACITY; index++) {
       const float f = ldexpf(1 + (random_bits() >> 9) * 0x1p-23f, (int)(random_bits() % 20) - 10);
-      const bs_factor_t kinds[] = {{f, 0}, {0, f}, {1 / f, f}};
+      const bs_factor_t kinds[] = {{f, 0, 0, NULL}, {0, f, 0, NULL}, {1 / f, f, 0, NULL}};
       // A refined division is only asked for where no quotient can leave FP32's range.
       factors[index] = kinds[random_bits() % (kind == 3 ? 2 : 3)];
       scales[index] = 1 / f;
-      multipliers[index] = f;
     }
     bs_rule_t rule = {
       .source = (uint8_t)source, .element = (uint8_t)element, .hides_non_finite = kind == 3};
@@ -142,9 +141,6 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
     kernels->encode(&rule, values, count, block, factors, codes);
     bs_errors_t errors = {0};
     kernels->encode_measured(&rule, values, count, block, factors, scales, other, &errors);
-    if (element != BS_E2M1) {
-      kernels->encode_columns(&rule, values, count, multipliers, NULL, columns);
-    }
     double signal[16] = {0};
     for (size_t index = 0; index < count; index++) {
       const float x = value_at(source, values, index);
@@ -162,8 +158,6 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
         CHECK(
           got == (code | sign << 7), "%a by %a or %a: %d", x, factor.multiplier, factor.divisor,
           got);
-        const int own = encoded(element, x * multipliers[index]) | sign << 7;
-        CHECK(columns[index] == own, "%a by %a", x, multipliers[index]);
       }
       CHECK(got == measured, "%a", x);
       const float y = decoded(element, code == 0x7F && element != BS_E2M1 ? 0 : code)
@@ -215,6 +209,61 @@ static void check_maxima(const bs_kernels_t *kernels, size_t width) {
     }
     CHECK(columns[width * wide] == 0, "beyond the columns");
   }
+}
+
+/// Every magnitude up to a maximum, of both signs, under a factor that has a table.
+static void check_tables(const bs_kernels_t *kernels) {
+  static uint16_t values[1 << 16];
+  static uint8_t codes[1 << 16];
+  static const size_t blocks[] = {128, 32, 64, 48, 1 << 16};
+  _Alignas(64) uint8_t table[128];
+  int tables = 0;
+  for (int round = 0; kernels->tabulate_float8 && round < 60; round++) {
+    const float f = ldexpf(1 + (random_bits() >> 9) * 0x1p-23f, (int)(random_bits() % 60) - 30);
+    bs_factor_t factor = {f, 0, 0, NULL};
+    if (round % 2) factor = (bs_factor_t){1 / f, f, 0, NULL};
+    if (round % 5 == 0) factor = (bs_factor_t){ldexpf(1, round), 0, 0, NULL};
+    const bs_rule_t rule = {
+      .source = BS_BFLOAT16, .element = BS_E4M3,
+      .intermediate = (uint8_t)(round % 7 == 0 ? BS_BFLOAT16 : BS_FLOAT32)};
+    // About 448, from below and from above.
+    const float largest = (round % 3 ? 448 : 470) / factor.multiplier;
+    uint32_t bits;
+    memcpy(&bits, &largest, 4);
+    const uint32_t maximum = bits >> 16;
+    const bs_factor_t plain = factor;
+    if (!kernels->tabulate_float8(&rule, maximum, &factor, table)) continue;
+    tables++;
+    const size_t block = blocks[round % 5];
+    // In order, so that small ones and zeros are among themselves; or far apart.
+    const uint32_t step = round % 4 < 2 ? 1 : 12345;
+    size_t count = 0;
+    for (uint32_t index = 0; index < 1 << 15; index++) {
+      const uint32_t magnitude = index * step & 0x7FFF;
+      if (magnitude > maximum) continue;
+      values[count++] = (uint16_t)magnitude;
+      values[count++] = (uint16_t)(magnitude | 0x8000);
+      // Some zeros, with and without other small values around them.
+      const int is_small = magnitude < factor.least + (round % 3 == 1 ? 1000 : 0);
+      if (round % 2 ? is_small : index % 8 == 0) {
+        values[count - 2] &= 0x8000;
+        values[count - 1] &= 0x8000;
+      }
+    }
+    static bs_factor_t factors[1 << 12], plain_factors[1 << 12];
+    static uint8_t expected[1 << 16];
+    for (size_t index = 0; index * block < count; index++) {
+      factors[index] = factor;
+      plain_factors[index] = plain;
+    }
+    kernels->encode(&rule, values, count, block, factors, codes);
+    kernels->encode(&rule, values, count, block, plain_factors, expected);
+    for (size_t index = 0; index < count; index++) {
+      CHECK(codes[index] == expected[index], "%04x by %a: %02x, not %02x", values[index], factor.multiplier,
+        codes[index], expected[index]);
+    }
+  }
+  CHECK(!kernels->tabulate_float8 || tables > 20, "%d tables", tables);
 }
 
 static void check_thresholds(const bs_kernels_t *kernels, int zero_sign) {
@@ -308,7 +357,30 @@ static void check_moves(const bs_kernels_t *kernels) {
       }
     }
   }
+  for (size_t run = 16; run <= 128; run += 16) {
+    const size_t length = run * 2 + run / 3;
+    kernels->join_runs(bytes, run, 1000, 7, length, result, 500);
+    for (size_t index = 0; index < 7 * length; index++) {
+      const size_t row = index / length, place = index % length;
+      CHECK(
+        result[row * 500 + place] == bytes[place / run * 1000 + row * run + place % run], "joined");
+    }
+  }
   for (size_t width = 2; width <= 4; width += 2) {
+    for (size_t rows = 1; rows < 70; rows += 3) {
+      for (size_t columns = 1; columns < 25; columns++) {
+        // Also some with a tile of 32.
+        const size_t across = rows % 2 ? columns : columns + 22;
+        const size_t height = across > 24 || width == 4 ? rows % 50 : rows;
+        kernels->transpose_values(width, bytes, 200, height, across, result, 200);
+        for (size_t index = 0; index < height * across; index++) {
+          const size_t row = index / across, column = index % across;
+          CHECK(
+            !memcmp(result + column * 200 + width * row, bytes + row * 200 + width * column, width),
+            "transposed");
+        }
+      }
+    }
     for (size_t count = 1; count < 200; count += 3) {
       kernels->decode_e2m1(width, bytes, count, 32, bytes + 500, planes, values);
       for (size_t index = 0; index < count; index++) {
@@ -344,6 +416,7 @@ int main(void) {
       check_decoding(kernels, BS_E5M2, result);
     }
     check_moves(kernels);
+    check_tables(kernels);
     printf("%s: %ld comparisons, %d failures\n", names[tier], checks, failures);
   }
   return failures ? 1 : 0;

@@ -41,7 +41,7 @@ typedef struct {
   float tensor_scale;
   /// Whether a block may have a finite scale and hold a NaN or an infinity.
   uint8_t hides_non_finite;
-  /// How many bytes ahead of a run the encoder fetches into the cache, for the next run; or zero.
+  /// How many bytes ahead of a run its memory is fetched into the cache, for the next run; or zero.
   uint32_t ahead;
   /// The magnitudes that a scaled value must exceed for each step of an E2M1 code.
   float thresholds[7];
@@ -55,6 +55,10 @@ typedef struct {
 typedef struct {
   float multiplier;
   float divisor;
+  /// The smallest magnitude in the bits of the values for which the table holds, but for zero.
+  uint32_t least;
+  /// What `tabulate_float8` has written; or null.
+  const uint8_t *_Nullable table;
 } bs_factor_t;
 
 /// What a block of E2M1 codes needs to know of its scale, for 16-bit values.
@@ -107,17 +111,20 @@ typedef struct {
     const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count, size_t block,
     const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes);
 
+  /// Tabulates 8-bit codes for values up to `maximum`, a magnitude in their bits, which `encode` then
+  /// looks up. Null where a tier gains nothing by it.
+  ///
+  /// `table` has 128 bytes, which the factor then refers to. Returns whether there is a table for these
+  /// formats, this factor and this maximum.
+  int (*_Nullable tabulate_float8)(
+    const bs_rule_t *_Nonnull rule, uint32_t maximum, bs_factor_t *_Nonnull factor,
+    uint8_t *_Nonnull table);
+
   /// Encodes a run and adds up its errors, for which the values of the scales are needed.
   void (*_Nonnull encode_measured)(
     const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count, size_t block,
     const bs_factor_t *_Nonnull factors, const float *_Nonnull scales, uint8_t *_Nonnull codes,
     bs_errors_t *_Nonnull errors);
-
-  /// Encodes a run of 8-bit codes in which every column has a factor of its own. All columns multiply
-  /// if there are no divisors, divide if there are no multipliers, and refine if there are both.
-  void (*_Nonnull encode_columns)(
-    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count,
-    const float *_Nullable multipliers, const float *_Nullable divisors, uint8_t *_Nonnull codes);
 
   /// Finds maxima, scales and E2M1 codes of a run of 16-bit values; scales take one byte each.
   ///
@@ -131,6 +138,17 @@ typedef struct {
   /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
   void (*_Nonnull transpose_bytes)(
     const uint8_t *_Nonnull bytes, size_t stride, size_t rows, size_t columns,
+    uint8_t *_Nonnull result, size_t result_stride);
+
+  /// Transposes a matrix of values of two or four bytes whose rows lie `stride` bytes apart.
+  void (*_Nonnull transpose_values)(
+    size_t width, const void *_Nonnull values, size_t stride, size_t rows, size_t columns,
+    void *_Nonnull result, size_t result_stride);
+
+  /// Writes rows of `row_bytes` bytes, each joined from runs of `run` bytes. The first runs of all rows
+  /// lie one after the other, then after `stride` bytes from their beginning the second ones, and so on.
+  void (*_Nonnull join_runs)(
+    const uint8_t *_Nonnull runs, size_t run, size_t stride, size_t rows, size_t row_bytes,
     uint8_t *_Nonnull result, size_t result_stride);
 
   /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
