@@ -12,17 +12,20 @@ public import BlockScale
 
 /// The processor as the place where operations run.
 ///
-/// A value: it fixes the tier and the number of threads of the operations that it is handed to, and
-/// owns nothing. Threads are those of the process's Dispatch pool, which has one for each core
-/// however many callers there are.
+/// It fixes the tier and the number of threads of the operations that it is handed to. Threads are
+/// those of the process's Dispatch pool, which has one for each core however many callers there are.
+/// Copies of a back end share the memory that its operations work in, a few megabytes for each thread
+/// that has worked, since fresh pages cost more than quantizing does; it goes with the last copy.
 ///
 ///     let cpu = CPUBackend()
 ///     print(cpu.tier)  // amx-bf16
-public struct CPUBackend: Sendable, Hashable {
+public struct CPUBackend: Sendable {
   /// The kernels that are used.
   public let tier: CPUTier
   /// The most threads that one operation runs on.
   public let threads: Int
+  /// What quantizers work in.
+  let workspaces = WorkspacePool()
 
   /// The fastest tier that is available.
   ///
@@ -50,5 +53,16 @@ public struct CPUBackend: Sendable, Hashable {
     precondition(threads.map { $0 > 0 } ?? true, "An operation runs on at least one thread")
     tier = availableTier
     self.threads = threads ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+  }
+}
+
+extension CPUBackend: Hashable {
+  public static func == (a: Self, b: Self) -> Bool {
+    a.tier == b.tier && a.threads == b.threads
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(tier)
+    hasher.combine(threads)
   }
 }

@@ -16,12 +16,15 @@ package struct PanelDequantizer: Sendable {
   private let rule: bs_rule_t
   /// The values of E2M1 codes under each scale, byte by byte; see `decode_e2m1`.
   private let planes: [UInt8]
-  private let pool = WorkspacePool()
+  private let pool: WorkspacePool
+  private let operation: Int
 
   package init(_ reference: BlockDequantizer, to result: SourceFormat, on backend: CPUBackend) {
     self.reference = reference
     self.result = result
     kernels = Kernels(backend.tier)
+    pool = backend.workspaces
+    operation = pool.newOperation()
     rule = bs_rule_t(
       element: reference.element, tensorScale: reference.tensorScale, result: result)
     let isLookedUp =
@@ -93,7 +96,7 @@ package struct PanelDequantizer: Sendable {
     var rule = rule
     // Memory on its way while codes before it are decoded; they go on in the next row.
     rule.ahead = 1 << 10
-    pool.with { workspace in
+    pool.with(operation: operation) { workspace in
       workspace.reserve(blocks: grid.columns)
       var loaded = -1
       for row in 0..<rows {

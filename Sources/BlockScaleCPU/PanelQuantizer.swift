@@ -14,12 +14,15 @@ package struct PanelQuantizer: Sendable {
   package let reference: BlockQuantizer
   let kernels: Kernels?
   let kernelRule: bs_rule_t
-  private let pool = WorkspacePool()
+  private let pool: WorkspacePool
+  private let operation: Int
 
   package init(_ reference: BlockQuantizer, on backend: CPUBackend) {
     self.reference = reference
     kernels = Kernels(backend.tier)
     kernelRule = bs_rule_t(reference.rule, source: reference.source)
+    pool = backend.workspaces
+    operation = pool.newOperation()
   }
 
   var rule: BlockRule { reference.rule }
@@ -47,7 +50,7 @@ package struct PanelQuantizer: Sendable {
         && panel.codes.count >= panel.rows * rule.element.format.byteCount(panel.columns)
         && panel.scales.count >= grid.rows * grid.columns * rule.scaleFormat.byteCount,
       "A panel's buffers are smaller than its shape")
-    return pool.with { workspace in
+    return withWorkspace { workspace in
       var run = PanelRun(
         quantizer: self, kernels: kernels, panel: panel, workspace: workspace, measures: measures)
       if reference.wholeTensorChoice != nil {
@@ -65,7 +68,9 @@ package struct PanelQuantizer: Sendable {
     }
   }
 
-  func withWorkspace(_ body: (Workspace) -> Void) { pool.with(body) }
+  func withWorkspace<Result>(_ body: (Workspace) -> Result) -> Result {
+    pool.with(operation: operation, body)
+  }
 
   private func quantizeByReference(
     _ panel: BlockQuantizer.Panel, measures: Bool

@@ -6,9 +6,11 @@ import _BlockScaleShims
 
 /// One panel on its way through the kernels.
 ///
+/// It is not copied, so that nothing that it refers to is retained between two kernels.
+///
 /// All addresses are computed from rows and columns inside the panel, whose extents its quantizer has
 /// checked, and from blocks inside the workspace, which is sized for them.
-@safe struct PanelRun {
+@safe struct PanelRun: ~Copyable {
   let rule: BlockRule
   let source: SourceFormat
   let blocking: Blocking
@@ -28,8 +30,9 @@ import _BlockScaleShims
   private let codeRowBytes: Int
   let valueRowBytes: Int
 
-  /// How many values a step works on, so that they stay in the cache between two kernels.
-  private static let stepValues = 1 << 13
+  /// How many bytes of values a step works on, so that they stay in the cache between two kernels; and
+  /// how far ahead memory is fetched, so that it is there when the next steps begin.
+  private static let (stepBytes, aheadBytes) = (1 << 12, 3 << 11)
   /// The columns of a step over tall blocks, whose rows lie apart.
   private static let stripColumns = 1 << 10
 
@@ -189,8 +192,8 @@ import _BlockScaleShims
           &rule, magnitude, &factor,
           workspace.float8Tables + Int(magnitude) * Workspace.float8TableBytes)
       }
-      unsafe workspace.known[Int(magnitude)] = Workspace.KnownChoice(
-        scale: ~choice.scaleCode, factor: factor)
+      unsafe workspace.learn(
+        Workspace.KnownChoice(scale: ~choice.scaleCode, factor: factor), for: magnitude)
     }
     unsafe use(choice.scaleCode, factor, at: index, scaleIndex: scaleIndex, in: scales)
     return choice.isErased
@@ -254,31 +257,37 @@ import _BlockScaleShims
 
   /// Blocks of one row, in three phases.
   mutating func quantizeRows() {
-    // Rows of whole blocks follow each other without a gap.
+    // Rows of whole blocks follow each other without a gap, as one long row.
     let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
-    let rowsAtOnce = joins ? max(1, Self.stepValues / panel.columns) : 1
-    workspace.reserve(blocks: rowsAtOnce * blockCount)
-    // While one run is encoded, the memory of the next one is on its way.
-    kernelRule.ahead = UInt32(truncatingIfNeeded: rowsAtOnce * valueRowBytes)
+    let rows = joins ? 1 : panel.rows
+    let rowValues = joins ? panel.rows * panel.columns : panel.columns
+    let step = max(1, Self.stepBytes / (block * source.byteCount)) * block
+    workspace.reserve(blocks: (min(step, rowValues) + block - 1) / block)
+    kernelRule.ahead = UInt32(Self.aheadBytes)
     // Constants, so that the closure below does not hold a copy of all this.
     let (block, blockCount, columnCount) = (block, blockCount, panel.columns)
-    var row = 0
-    while row < panel.rows {
-      let rows = min(rowsAtOnce, panel.rows - row)
-      let count = rows * panel.columns
-      unsafe kernels.functions.block_maxima(
-        source.byteCount, values(row, 0), count, block, workspace.maxima)
-      let erased = unsafe chooseAll(rows * blockCount, scale: row * blockCount, in: panel.scales) {
-        let first = $0 % blockCount * block
-        return (
-          row + $0 / blockCount..<row + $0 / blockCount + 1,
-          first..<min(columnCount, first + block)
-        )
+    for row in 0..<rows {
+      for first in stride(from: 0, to: rowValues, by: step) {
+        let count = min(step, rowValues - first)
+        unsafe kernels.functions.block_maxima(
+          source.byteCount, values(row, first), count, block, workspace.maxima)
+        let firstBlock = first / block
+        func place(_ index: Int) -> (rows: Range<Int>, columns: Range<Int>) {
+          // A joined run goes on over the ends of rows.
+          let at = row + (firstBlock + index) / blockCount
+          let column = (firstBlock + index) % blockCount * block
+          return (at..<at + 1, column..<min(columnCount, column + block))
+        }
+        let erased = unsafe chooseAll(
+          (count + block - 1) / block, scale: row * blockCount + firstBlock, in: panel.scales,
+          place: place)
+        encode(row, first, count: count, block: block, at: 0)
+        for index in erased {
+          let place = place(index)
+          erase(place.rows.lowerBound, place.columns)
+        }
       }
-      encode(row, 0, count: count, block: block, at: 0)
-      for index in erased { erase(row + index / blockCount, columns(index % blockCount)) }
       flush()
-      row += rows
     }
   }
 
@@ -388,9 +397,8 @@ import _BlockScaleShims
       2, values(row, columns.lowerBound), columns.count)
     let (choice, maximum) = choice(magnitude, rows: row..<row + 1, columns: columns)
     guard choice.isErased || magnitude >= source.infinityBits && rule.hidesNonFinite else {
-      unsafe workspace.e2m1Entries[Int(magnitude)] = bs_e2m1_entry_t(
-        choice, rule: rule, source: source)
-      unsafe workspace.e2m1Scales[Int(magnitude)] = ~choice.scaleCode
+      workspace.learn(
+        ~choice.scaleCode, bs_e2m1_entry_t(choice, rule: rule, source: source), for: magnitude)
       return true
     }
     unsafe use(

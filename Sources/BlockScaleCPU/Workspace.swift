@@ -12,7 +12,9 @@ import _BlockScaleShims
   import Darwin
 #endif
 
-/// Memory that one thread works in at a time and that is used again for the next panel.
+/// Memory that one thread works in at a time and that is used again for the next panel and operation.
+///
+/// What is known by magnitude holds for one operation, whose number the workspace bears.
 // Sendable in spite of its pointers: `WorkspacePool` hands it to one thread at a time.
 @safe final class Workspace: @unchecked Sendable {
   /// A scale and its factor, for a magnitude of a 16-bit format.
@@ -42,6 +44,10 @@ import _BlockScaleShims
   /// Tables of 8-bit codes by magnitude.
   let float8Tables: UnsafeMutablePointer<UInt8>
   static let float8TableBytes = 128
+
+  /// The operation for which choices are known, and the magnitudes that have one.
+  private var operation = 0
+  private var knownMagnitudes: [Int] = []
 
   /// The magnitudes of a 16-bit format.
   private static let magnitudes = 1 << 15
@@ -73,6 +79,33 @@ import _BlockScaleShims
     unsafe free(e2m1Entries)
     unsafe free(known)
     unsafe float8Tables.deallocate()
+  }
+
+  /// Forgets what belongs to another operation.
+  fileprivate func begin(_ operation: Int) {
+    guard operation != self.operation else { return }
+    self.operation = operation
+    for magnitude in knownMagnitudes {
+      // Magnitudes that were entered have their places.
+      unsafe known[magnitude].scale = 0
+      unsafe e2m1Scales[magnitude] = 0
+    }
+    knownMagnitudes.removeAll(keepingCapacity: true)
+  }
+
+  /// Enters what the operation does with blocks of a magnitude.
+  func learn(_ choice: KnownChoice, for magnitude: UInt32) {
+    // Every magnitude of a 16-bit format has a place.
+    unsafe known[Int(magnitude)] = choice
+    knownMagnitudes.append(Int(magnitude))
+  }
+
+  /// Enters the complement of a scale and what the kernel needs to know of it.
+  func learn(_ scale: UInt32, _ entry: bs_e2m1_entry_t, for magnitude: UInt32) {
+    // Every magnitude of a 16-bit format has a place.
+    unsafe e2m1Entries[Int(magnitude)] = entry
+    unsafe e2m1Scales[Int(magnitude)] = scale
+    knownMagnitudes.append(Int(magnitude))
   }
 
   /// Makes room for a number of blocks.
@@ -118,13 +151,21 @@ private func zeroed<Value: BitwiseCopyable>(_ count: Int) -> UnsafeMutablePointe
   return unsafe memory.bindMemory(to: Value.self, capacity: count)
 }
 
-/// Workspaces of one operation; there are as many as threads have worked at the same time.
+/// Workspaces of the operations of a back end; there are as many as threads have worked at the same
+/// time.
 final class WorkspacePool: Sendable {
   private let idle = Mutex<[Workspace]>([])
+  private let operations = Atomic<Int>(0)
 
-  func with<Result>(_ body: (Workspace) throws -> Result) rethrows -> Result {
+  /// A number for an operation, by which workspaces tell what they know.
+  func newOperation() -> Int { operations.wrappingAdd(1, ordering: .relaxed).newValue }
+
+  func with<Result>(
+    operation: Int, _ body: (Workspace) throws -> Result
+  ) rethrows -> Result {
     let workspace = idle.withLock { $0.popLast() } ?? Workspace()
     defer { idle.withLock { $0.append(workspace) } }
+    workspace.begin(operation)
     return try body(workspace)
   }
 }
