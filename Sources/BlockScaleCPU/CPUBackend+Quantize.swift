@@ -133,7 +133,10 @@ extension CPUBackend {
     // Sendable in spite of its pointers: each thread writes its own panels, and all are done before
     // the call returns.
     nonisolated(unsafe) let whole = whole
-    parallelFor(panels.count, threads: threads) { index in
+    // The tensor's maximum was found from its beginning to its end, which the caches still hold.
+    let isReversed = quantizer.rule.tensorScale != nil
+    parallelFor(panels.count, threads: threads) { place in
+      let index = isReversed ? panels.count - 1 - place : place
       let rows = panels[index]
       let blockRows = blocking.blockRows(rows)
       // Checked ranges of the whole panel's buffers.

@@ -29,16 +29,54 @@ extension bs_e2m1_entry_t {
       return magnitude == largest ? 0x7FFF : magnitude
     }
 
-    func pair(_ magnitude: UInt32) -> UInt32 { magnitude << 16 | magnitude }
-    let t = (0..<7).map { pair(last(thresholds[$0])) }
-    self.thresholds = (t[0], t[1], t[2], t[3], t[4], t[5], t[6], pair(last(6)))
+    // Lanes, since arrays would cost more than all else here.
+    var lasts = SIMD8<UInt32>()
+    for index in 0..<7 { lasts[index] = last(thresholds[index]) }
+    lasts[7] = last(6)
+    // Eight words of C are as many lanes.
+    self.thresholds = unsafe unsafeBitCast(lasts &<< 16 | lasts, to: type(of: self.thresholds))
 
     let scale = rule.scaleFormat.value(ofCode: choice.scaleCode)
-    let v = (0..<8).map { code in
+    var values = SIMD8<Float>()
+    for code in 0..<8 {
       let value = Float(Float4E2M1(bitPattern: UInt8(code))) * scale
-      return rule.tensorScale?.applied(to: value) ?? value
+      values[code] = rule.tensorScale?.applied(to: value) ?? value
     }
-    values = (v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7])
+    // As above.
+    self.values = unsafe unsafeBitCast(values, to: type(of: self.values))
+  }
+}
+
+extension bs_e2m1_cells_t {
+  /// The steps of a block's codes by cells; see `bs_e2m1_cells_t`.
+  ///
+  /// - Returns: nil where two steps fall into one cell or sixteen cells do not reach the maximum.
+  init?(_ entry: bs_e2m1_entry_t, scaleCode: UInt32, upTo maximum: UInt32) {
+    self.init()
+    // Eight words of C are as many lanes.
+    let thresholds = unsafe unsafeBitCast(entry.thresholds, to: SIMD8<UInt32>.self)
+    let second = thresholds[1] & 0xFFFF
+    guard maximum <= second || (maximum - second) / 32 < 16 else { return nil }
+    /// The distance from which on a code is one more.
+    func step(_ index: Int) -> Int { Int((thresholds[index] & 0xFFFF) - second) + 1 }
+    var bytes = SIMD16<UInt8>()
+    var before = 0
+    for cell in 0..<16 {
+      var carry = 0
+      if before < 6, thresholds[before + 1] & 0xFFFF < maximum, step(before + 1) < 32 * cell + 32 {
+        before += 1
+        carry = 32 - step(before) % 32
+        guard before == 6 || step(before + 1) >= 32 * cell + 32 else { return nil }
+      }
+      bytes[cell] = UInt8(
+        truncatingIfNeeded: (carry > 0 ? before - 1 : before) * 32 + carry - 32 * cell)
+    }
+    first = thresholds[0]
+    self.second = thresholds[1]
+    // Sixteen bytes of C are as many lanes.
+    self.bytes = unsafe unsafeBitCast(bytes, to: type(of: self.bytes))
+    scale = UInt8(truncatingIfNeeded: scaleCode)
+    is_known = 1
   }
 }
 

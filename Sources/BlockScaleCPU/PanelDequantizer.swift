@@ -95,7 +95,7 @@ package struct PanelDequantizer: Sendable {
     }
     var rule = rule
     // Memory on its way while codes before it are decoded; they go on in the next row.
-    rule.ahead = 1 << 10
+    rule.ahead = 3 << 10
     pool.with(operation: operation) { workspace in
       workspace.reserve(blocks: grid.columns)
       var loaded = -1

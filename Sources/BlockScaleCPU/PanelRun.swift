@@ -357,32 +357,43 @@ import _BlockScaleShims
   /// E2M1 of 16-bit values by thresholds that belong to each maximum.
   mutating func quantizeByThresholds() {
     let table = unsafe bs_e2m1_table_t(
-      scales: workspace.e2m1Scales, entries: workspace.e2m1Entries)
-    workspace.reserve(blocks: 1)
+      scales: workspace.e2m1Scales, entries: workspace.e2m1Entries, cells: workspace.e2m1Cells)
     let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
     let rows = joins ? 1 : panel.rows
     let rowValues = joins ? panel.rows * panel.columns : panel.columns
-    let rowBlocks = joins ? panel.rows * blockCount : blockCount
+    let step = max(1, Self.stepBytes / (block * 2)) * block
+    workspace.reserve(blocks: (min(step, rowValues) + block - 1) / block)
     for row in 0..<rows {
-      var done = 0
-      while done < rowBlocks {
-        let column = done * block
-        let scale = row * blockCount + done
-        let scales = unsafe (panel.scales.baseAddress.unsafelyUnwrapped + scale)
-          .assumingMemoryBound(to: UInt8.self)
-        let words = unsafe values(row, column).assumingMemoryBound(to: UInt16.self)
-        if measures {
-          done += unsafe kernels.functions.quantize_e2m1(
-            &kernelRule, words, rowValues - column, block, [table], codes(row, column), scales,
-            &errors)
-        } else {
-          done += unsafe kernels.functions.quantize_e2m1(
-            &kernelRule, words, rowValues - column, block, [table], codes(row, column), scales, nil)
+      for first in stride(from: 0, to: rowValues, by: step) {
+        let count = min(step, rowValues - first)
+        let blocks = (count + block - 1) / block
+        unsafe kernels.functions.block_maxima(2, values(row, first), count, block, workspace.maxima)
+        var done = 0
+        while true {
+          let column = first + done * block
+          let scale = row * blockCount + column / block
+          let scales = unsafe (panel.scales.baseAddress.unsafelyUnwrapped + scale)
+            .assumingMemoryBound(to: UInt8.self)
+          let words = unsafe values(row, column).assumingMemoryBound(to: UInt16.self)
+          let left = count - done * block
+          if measures {
+            done += unsafe kernels.functions.quantize_e2m1(
+              &kernelRule, words, left, block, workspace.maxima + done, [table],
+              codes(row, column), scales, &errors)
+          } else {
+            done += unsafe kernels.functions.quantize_e2m1(
+              &kernelRule, words, left, block, workspace.maxima + done, [table],
+              codes(row, column), scales, nil)
+          }
+          guard done < blocks else { break }
+          // A joined run goes on over the ends of rows.
+          let next = first / block + done
+          let place = (row: row + next / blockCount, columns: columns(next % blockCount))
+          if !learn(place.row, place.columns, at: done, scaleIndex: row * blockCount + next) {
+            done += 1
+            guard done < blocks else { break }
+          }
         }
-        guard done < rowBlocks else { break }
-        // A joined run goes on over the ends of rows.
-        let place = (row: row + done / blockCount, columns: columns(done % blockCount))
-        if !learn(place.row, place.columns, scaleIndex: row * blockCount + done) { done += 1 }
       }
       flush()
     }
@@ -392,19 +403,20 @@ import _BlockScaleShims
   /// than the maximum, quantizes the block.
   ///
   /// - Returns: Whether the kernel now knows.
-  private mutating func learn(_ row: Int, _ columns: Range<Int>, scaleIndex: Int) -> Bool {
-    let magnitude = unsafe kernels.functions.maximum(
-      2, values(row, columns.lowerBound), columns.count)
+  private mutating func learn(
+    _ row: Int, _ columns: Range<Int>, at index: Int, scaleIndex: Int
+  ) -> Bool {
+    let magnitude = unsafe workspace.maxima[index]
     let (choice, maximum) = choice(magnitude, rows: row..<row + 1, columns: columns)
     guard choice.isErased || magnitude >= source.infinityBits && rule.hidesNonFinite else {
       workspace.learn(
-        ~choice.scaleCode, bs_e2m1_entry_t(choice, rule: rule, source: source), for: magnitude)
+        choice.scaleCode, bs_e2m1_entry_t(choice, rule: rule, source: source), for: magnitude)
       return true
     }
     unsafe use(
       choice.scaleCode, bs_factor_t(choice, divides: rule.element.divides, maximum: maximum),
-      at: 0, scaleIndex: scaleIndex, in: panel.scales)
-    encode(row, columns.lowerBound, count: columns.count, block: columns.count, at: 0)
+      at: index, scaleIndex: scaleIndex, in: panel.scales)
+    encode(row, columns.lowerBound, count: columns.count, block: columns.count, at: index)
     if choice.isErased { erase(row, columns) }
     return false
   }

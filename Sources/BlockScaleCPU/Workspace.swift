@@ -39,6 +39,7 @@ import _BlockScaleShims
   /// The complements of scales by magnitude, for the E2M1 kernel.
   let e2m1Scales: UnsafeMutablePointer<UInt32>
   let e2m1Entries: UnsafeMutablePointer<bs_e2m1_entry_t>
+  let e2m1Cells: UnsafeMutablePointer<bs_e2m1_cells_t>
   /// Choices by magnitude.
   let known: UnsafeMutablePointer<KnownChoice>
   /// Tables of 8-bit codes by magnitude.
@@ -62,6 +63,7 @@ import _BlockScaleShims
     // lie close together.
     unsafe e2m1Scales = zeroed(Self.magnitudes)
     unsafe e2m1Entries = zeroed(Self.magnitudes)
+    unsafe e2m1Cells = zeroed(Self.magnitudes)
     unsafe known = zeroed(Self.magnitudes)
     unsafe float8Tables = UnsafeMutableRawPointer.allocate(
       byteCount: Self.magnitudes * Self.float8TableBytes, alignment: 64
@@ -77,6 +79,7 @@ import _BlockScaleShims
     unsafe scratch.deallocate()
     unsafe free(e2m1Scales)
     unsafe free(e2m1Entries)
+    unsafe free(e2m1Cells)
     unsafe free(known)
     unsafe float8Tables.deallocate()
   }
@@ -89,6 +92,7 @@ import _BlockScaleShims
       // Magnitudes that were entered have their places.
       unsafe known[magnitude].scale = 0
       unsafe e2m1Scales[magnitude] = 0
+      unsafe e2m1Cells[magnitude].is_known = 0
     }
     knownMagnitudes.removeAll(keepingCapacity: true)
   }
@@ -100,11 +104,15 @@ import _BlockScaleShims
     knownMagnitudes.append(Int(magnitude))
   }
 
-  /// Enters the complement of a scale and what the kernel needs to know of it.
-  func learn(_ scale: UInt32, _ entry: bs_e2m1_entry_t, for magnitude: UInt32) {
+  /// Enters the code of a scale and what the E2M1 kernel needs to know of it.
+  func learn(_ scaleCode: UInt32, _ entry: bs_e2m1_entry_t, for magnitude: UInt32) {
     // Every magnitude of a 16-bit format has a place.
     unsafe e2m1Entries[Int(magnitude)] = entry
-    unsafe e2m1Scales[Int(magnitude)] = scale
+    unsafe e2m1Scales[Int(magnitude)] = ~scaleCode
+    if let cells = bs_e2m1_cells_t(entry, scaleCode: scaleCode, upTo: magnitude) {
+      // As above.
+      unsafe e2m1Cells[Int(magnitude)] = cells
+    }
     knownMagnitudes.append(Int(magnitude))
   }
 

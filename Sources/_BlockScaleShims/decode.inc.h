@@ -212,6 +212,8 @@ BS_INLINE void decode_e2m1(
 ) {
   for (size_t first = 0; first < count; first += block) {
     const size_t length = count - first < block ? count - first : block;
+    if (first % 128 == 0) __builtin_prefetch(codes + first / 2 + E2M1_AHEAD);
+    if (first % 32 == 0) __builtin_prefetch(values + (size_t)width * first + E2M1_AHEAD, 1);
     const uint8_t *table = planes + (size_t)*scales++ * (16 * (size_t)width);
     for (size_t index = 0; index < length; index += 16) {
       const size_t left = length - index;

@@ -70,11 +70,27 @@ typedef struct {
   float values[8];
 } bs_e2m1_entry_t;
 
-/// Scales by the largest magnitude of a block, as far as they are known.
+/// The steps of a block's codes by cells, for 16-bit values up to the block's maximum.
+typedef struct {
+  /// The first two thresholds, each twice in its word.
+  uint32_t first, second;
+  /// Codes but for the step at the first threshold, by the distance of a value's bits from the second
+  /// one, which is zero for those below. A cell covers 32 distances and holds at most one step. Bits 5
+  /// to 7 of a byte plus a distance in its cell are the code.
+  uint8_t bytes[16];
+  /// The scale's code.
+  uint8_t scale;
+  /// Whether the cells are known.
+  uint8_t is_known;
+  uint8_t reserved[6];
+} bs_e2m1_cells_t;
+
+/// What is known of blocks by their largest magnitude.
 typedef struct {
   /// The complement of a scale's code for each magnitude; zero where it is not known.
   const uint32_t *_Nonnull scales;
   const bs_e2m1_entry_t *_Nonnull entries;
+  const bs_e2m1_cells_t *_Nonnull cells;
 } bs_e2m1_table_t;
 
 /// Error sums, lane by lane of sixteen.
@@ -126,13 +142,14 @@ typedef struct {
     const bs_factor_t *_Nonnull factors, const float *_Nonnull scales, uint8_t *_Nonnull codes,
     bs_errors_t *_Nonnull errors);
 
-  /// Finds maxima, scales and E2M1 codes of a run of 16-bit values; scales take one byte each.
+  /// Finds scales and E2M1 codes of a run of 16-bit values whose blocks have the given maxima; scales
+  /// take one byte each.
   ///
   /// Stops before a block whose scale is not known. Returns the number of finished blocks. A block has
   /// at most 128 values.
   size_t (*_Nonnull quantize_e2m1)(
     const bs_rule_t *_Nonnull rule, const uint16_t *_Nonnull values, size_t count, size_t block,
-    const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
+    const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
     bs_errors_t *_Nullable errors);
 
   /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
