@@ -41,6 +41,37 @@ import _BlockScaleTestSupport
   }
 
   @Test(arguments: CPUTier.available)
+  func heavyTailedGradientsLeaveThirtyDecibels(_ tier: CPUTier) throws {
+    // A normal number over the square of a uniform one, of which the mean does not even exist: as in
+    // training, few values hold most of a block's energy, and the largest is exact.
+    for seed: UInt64 in 1...4 {
+      for (rows, inputs, outputs) in [(200, 300, 130), (384, 129, 257)] {
+        var generator = SplitMix(seed: seed)
+        func normal(_ count: Int) -> [Float] { (0..<count).map { _ in generator.normal() } }
+        func heavy() -> Float {
+          let uniform = Float.random(in: 0x1p-8..<1, using: &generator)
+          return 1e-4 * generator.normal() / (uniform * uniform)
+        }
+        let weight = try Matrix(normal(outputs * inputs), rows: outputs, columns: inputs)
+        let x = try Matrix(
+          normal(rows * inputs).map { BFloat16($0) }, rows: rows, columns: inputs)
+        let gradient = (0..<rows * outputs).map { index -> BFloat16 in
+          // With blocks of zeros.
+          index / 128 % 7 == 3 ? BFloat16(0 as Float) : BFloat16(heavy())
+        }
+        let dy = try Matrix(gradient, rows: rows, columns: outputs)
+        let problem = Problem(weight: weight, bias: normal(outputs), x: x, dy: dy)
+        let sqnr = try problem.sqnr(
+          Float8BlockwiseLinear(
+            weight: problem.weight, bias: problem.bias, on: CPUBackend(tier: tier)))
+        #expect(
+          sqnr.output >= 28 && sqnr.inputGradient >= 30 && sqnr.weightGradient >= 30,
+          "\(tier) \(seed) \(rows)x\(inputs)x\(outputs): \(sqnr)")
+      }
+    }
+  }
+
+  @Test(arguments: CPUTier.available)
   func oneRoundedOperandLeavesThirtyDecibels(_ tier: CPUTier) throws {
     // What the gradient alone loses: the other operand is one that E4M3 holds exactly.
     let problem = try Problem(rows: 200, inputs: 300, outputs: 130, seed: 8)
@@ -320,6 +351,10 @@ struct Problem {
   let x: Matrix<BFloat16>
   let dy: Matrix<BFloat16>
 
+  init(weight: Matrix<Float>, bias: [Float], x: Matrix<BFloat16>, dy: Matrix<BFloat16>) {
+    (self.weight, self.bias, self.x, self.dy) = (weight, bias, x, dy)
+  }
+
   init(rows: Int, inputs: Int, outputs: Int, seed: UInt64) throws {
     var generator = SplitMix(seed: seed)
     func heavy() -> Float {
@@ -343,8 +378,7 @@ struct Problem {
     _ other: Problem, weight: Matrix<Float>, x: Matrix<BFloat16>? = nil,
     dy: Matrix<BFloat16>? = nil
   ) {
-    self.weight = weight
-    (bias, self.x, self.dy) = (other.bias, x ?? other.x, dy ?? other.dy)
+    self.init(weight: weight, bias: other.bias, x: x ?? other.x, dy: dy ?? other.dy)
   }
 
   /// How far a layer's results lie from Float64's, in decibels.
