@@ -86,6 +86,7 @@ let package = Package(
         "Minifloat",
         "Safetensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/_BlockScaleTestSupport"
@@ -104,6 +105,7 @@ let package = Package(
       name: "BlockScaleCPUTests",
       dependencies: [
         "BlockScale", "BlockScaleCPU", "Minifloat", "Safetensors", "_BlockScaleTestSupport",
+        .product(name: "RealModule", package: "swift-numerics"),
       ]),
     .testTarget(
       name: "BlockScaleLayersTests",

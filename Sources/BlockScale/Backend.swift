@@ -76,6 +76,11 @@ public protocol Backend: Sendable {
     matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
   )
 
+  /// The nearest BF16 values, ties to even.
+  ///
+  /// - Complexity: O(rows × columns).
+  func rounded(_ matrix: Matrix<Float>) -> Matrix<BFloat16>
+
   /// The transpose of a matrix.
   ///
   /// - Complexity: O(rows × columns).
