@@ -139,12 +139,6 @@ public protocol TransformerBackend: Backend {
     recipe: ActivationRecipe
   ) throws(BlockScaleError) -> Float8Tensor<Element>
 
-  /// Values under one scale; see ``ReferenceBackend``.
-  func quantizePerTensor<Source, Element>(
-    _ input: Tensor<Matrix<Source>>, as element: Element.Type, groupSize: Int,
-    outputQuantizedTranspose: Bool, recipe: ActivationRecipe, rounding: ActivationRounding
-  ) throws(BlockScaleError) -> PerTensorQuantization<Element>
-
   /// A sum in BF16 and in groups of FP8; see ``ReferenceBackend``.
   func addForward<Element>(
     _ first: BFloat16Tensor, _ second: BFloat16Tensor, as element: Element.Type, groupSize: Int,
