@@ -13,6 +13,7 @@ let package = Package(
     .library(name: "BlockScaleDifferentiation", targets: ["BlockScaleDifferentiation"]),
     .library(name: "Safetensors", targets: ["Safetensors"]),
     .library(name: "Checkpoints", targets: ["Checkpoints"]),
+    .library(name: "Llama", targets: ["Llama"]),
     .executable(name: "blockscale", targets: ["blockscale"]),
   ],
   traits: [
@@ -62,6 +63,19 @@ let package = Package(
       ]
     ),
     .target(
+      name: "Llama",
+      dependencies: [
+        "BlockScale",
+        "BlockScaleLayers",
+        "Checkpoints",
+        "Minifloat",
+        "Safetensors",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "RealModule", package: "swift-numerics"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]
+    ),
+    .target(
       name: "BlockScaleCommands",
       dependencies: [
         "BlockScale",
@@ -86,6 +100,7 @@ let package = Package(
         "Minifloat",
         "Safetensors",
         .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/_BlockScaleTestSupport"
@@ -104,6 +119,7 @@ let package = Package(
       name: "BlockScaleCPUTests",
       dependencies: [
         "BlockScale", "BlockScaleCPU", "Minifloat", "Safetensors", "_BlockScaleTestSupport",
+        .product(name: "RealModule", package: "swift-numerics"),
       ]),
     .testTarget(
       name: "BlockScaleLayersTests",
@@ -126,6 +142,22 @@ let package = Package(
         "Safetensors",
         "_BlockScaleTestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]
+    ),
+    .testTarget(
+      name: "LlamaTests",
+      dependencies: [
+        "BlockScale",
+        "BlockScaleCPU",
+        "BlockScaleLayers",
+        "Checkpoints",
+        "Llama",
+        "Minifloat",
+        "Safetensors",
+        "_BlockScaleTestSupport",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ]
     ),

@@ -103,13 +103,16 @@ extension AdamWState: Hashable where First: Hashable, Second: Hashable {}
 
 /// One step of AdamW with what is the same for all parameters.
 package struct AdamWStep: Sendable {
-  private let options: AdamW
-  private let firstCorrection: Float
-  private let rootOfSecondCorrection: Float
+  package let options: AdamW
+  package let firstCorrection: Float
+  package let rootOfSecondCorrection: Float
+  /// What gradients are multiplied by first.
+  package let gradientFactor: Float
 
   /// Prepares the step of a number, one for the first.
-  package init(_ options: AdamW, step: Int) {
+  package init(_ options: AdamW, step: Int, gradientFactor: Float) {
     self.options = options
+    self.gradientFactor = gradientFactor
     firstCorrection = Float(1 - Double.pow(Double(options.beta1), Double(step)))
     rootOfSecondCorrection = Float(
       (1 - Double.pow(Double(options.beta2), Double(step))).squareRoot())
@@ -143,7 +146,8 @@ package struct AdamWStep: Sendable {
   ) {
     var firstValues = first.decoded()
     var secondValues = second.decoded()
-    for (index, gradient) in gradients.enumerated() {
+    for (index, unscaled) in gradients.enumerated() {
+      let gradient = unscaled * gradientFactor
       let m = options.beta1 * firstValues[index] + (1 - options.beta1) * gradient
       let v = options.beta2 * secondValues[index] + (1 - options.beta2) * gradient * gradient
       let denominator = (v.squareRoot() / rootOfSecondCorrection + options.epsilon)

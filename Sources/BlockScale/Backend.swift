@@ -76,6 +76,17 @@ public protocol Backend: Sendable {
     matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
   )
 
+  /// Quantizes a tensor under one scale, as COAT's linear layers take it; see ``ReferenceBackend``.
+  func quantizePerTensor<Source, Element>(
+    _ input: Tensor<Matrix<Source>>, as element: Element.Type, groupSize: Int,
+    outputQuantizedTranspose: Bool, recipe: ActivationRecipe, rounding: ActivationRounding
+  ) throws(BlockScaleError) -> PerTensorQuantization<Element>
+
+  /// The nearest BF16 values, ties to even.
+  ///
+  /// - Complexity: O(rows × columns).
+  func rounded(_ matrix: Matrix<Float>) -> Matrix<BFloat16>
+
   /// The transpose of a matrix.
   ///
   /// - Complexity: O(rows × columns).

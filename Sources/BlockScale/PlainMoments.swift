@@ -7,7 +7,7 @@ public struct Float32Moment: AdamWMoment, Hashable {
   /// Every element stands for itself.
   public static let groupSize = 1
   /// The values.
-  public private(set) var values: [Float]
+  public package(set) var values: [Float]
 
   /// A moment of zeros.
   public init(count: Int) { values = Array(repeating: 0, count: count) }
@@ -35,7 +35,7 @@ public struct BFloat16Moment: AdamWMoment, Hashable {
   /// Every element stands for itself.
   public static let groupSize = 1
   /// The values.
-  public private(set) var values: [BFloat16]
+  public package(set) var values: [BFloat16]
 
   /// A moment of zeros.
   public init(count: Int) { values = Array(repeating: BFloat16(bitPattern: 0), count: count) }

@@ -75,6 +75,13 @@ extension ReferenceBackend: Backend {
       blocking: blocking)
   }
 
+  /// The nearest BF16 values, ties to even.
+  public func rounded(_ matrix: Matrix<Float>) -> Matrix<BFloat16> {
+    Matrix(
+      unchecked: matrix.values.map { BFloat16(rounding: $0) }, rows: matrix.rows,
+      columns: matrix.columns)
+  }
+
   /// The transpose of a matrix.
   public func transpose(_ matrix: Matrix<BFloat16>) -> Matrix<BFloat16> {
     Matrix(

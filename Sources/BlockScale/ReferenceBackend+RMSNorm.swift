@@ -84,7 +84,7 @@ extension ReferenceBackend {
       input: Tensor(try result.bfloats(), like: input), weight: weightGradient, bias: nil)
   }
 
-  private func inverseRootMeanSquare(_ row: ArraySlice<Float>, _ epsilon: Float) -> Float {
+  func inverseRootMeanSquare(_ row: ArraySlice<Float>, _ epsilon: Float) -> Float {
     let sum = rowSum(row.count) { row[row.startIndex + $0] * row[row.startIndex + $0] }
     return 1 / (sum / Float(row.count) + epsilon).squareRoot()
   }

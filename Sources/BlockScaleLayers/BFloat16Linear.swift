@@ -1,32 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import BlockScale
-import Minifloat
 
 /// A linear layer whose products run in BF16: what the others are compared with.
 ///
 /// The master weight is FP32 and is rounded to BF16 once after an update.
 public struct BFloat16Linear<Compute: Backend>: LinearLayer {
-  /// The input.
-  public struct Saved: Sendable {
-    let input: Matrix<BFloat16>
-    /// The bytes that are kept.
-    public var byteCount: Int { 2 * input.values.count }
-  }
-
   private let backend: Compute
-  private var parameters: LinearParameters
-  private var forwardWeight: Compute.PackedOperand
-  private var backwardWeight: Compute.PackedOperand
+  private var core: LinearCore<Compute>
 
   /// The last dimension of inputs, the columns of the weight.
-  public var inputs: Int { parameters.inputs }
+  public var inputs: Int { core.parameters.inputs }
   /// The last dimension of outputs, the rows of the weight.
-  public var outputs: Int { parameters.outputs }
+  public var outputs: Int { core.parameters.outputs }
   /// The master weight, `outputs × inputs`.
-  public var weight: Matrix<Float> { parameters.weight }
+  public var weight: Matrix<Float> { core.parameters.weight }
   /// What is added to each output, if anything.
-  public var bias: [Float]? { parameters.bias }
+  public var bias: [Float]? { core.parameters.bias }
 
   /// Creates a layer.
   ///
@@ -38,20 +28,9 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
   public init(
     weight: Matrix<Float>, bias: [Float]? = nil, on backend: Compute
   ) throws(BlockScaleError) {
-    let parameters = try LinearParameters(weight: weight, bias: bias)
-    self.parameters = parameters
     self.backend = backend
-    (forwardWeight, backwardWeight) = try Self.packed(parameters, backend)
-  }
-
-  private static func packed(
-    _ parameters: LinearParameters, _ backend: Compute
-  ) throws(BlockScaleError) -> (Compute.PackedOperand, Compute.PackedOperand) {
-    let weight = parameters.roundedWeight
-    try backend.checkFinite(weight, "The weight, rounded to BF16,")
-    return try (
-      backend.pack(Operand(weight)), backend.packTransposed(weight)
-    )
+    core = try LinearCore(
+      LinearParameters(weight: weight, bias: bias), precision: .bfloat16, on: backend)
   }
 
   /// Replaces the parameters and prepares the weight for products.
@@ -65,9 +44,10 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
   public mutating func update(
     weight: Matrix<Float>, bias: [Float]?
   ) throws(BlockScaleError) {
-    let replaced = try parameters.replaced(weight: weight, bias: bias)
-    (forwardWeight, backwardWeight) = try Self.packed(replaced, backend)
-    parameters = replaced
+    let backend = backend
+    try core.update(weight: weight, bias: bias) { weight throws(BlockScaleError) in
+      try PreparedLinear(weight: weight, precision: .bfloat16, on: backend)
+    }
   }
 
   /// The output for `x`, and what its backward call needs.
@@ -78,12 +58,8 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
   /// - Complexity: O(rows × inputs × outputs), where rows are all dimensions but the last.
   public func forward(
     _ x: BFloat16Tensor
-  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
-    try parameters.check(input: x)
-    try backend.checkFinite(x.matrix, "The input")
-    let output = try backend.multiply(
-      Operand(x.matrix), forwardWeight, bias: bias, as: BFloat16.self)
-    return (BFloat16Tensor(output, like: x), Saved(input: x.matrix))
+  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: SavedLinearInput) {
+    try core.forward(x)
   }
 
   /// The gradient of the input; those of the parameters are added to `gradients` in FP32.
@@ -97,25 +73,8 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
   ///   `gradients` may hold a part of the sum.
   /// - Complexity: O(rows × inputs × outputs).
   public func backward(
-    _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
+    _ gradient: BFloat16Tensor, saved: SavedLinearInput, into gradients: inout LinearGradients
   ) throws(BlockScaleError) -> BFloat16Tensor {
-    try parameters.check(gradient: gradient, rows: saved.input.rows, into: gradients)
-    try backend.checkFinite(gradient.matrix, "The gradient")
-    let result = try backend.multiply(
-      Operand(gradient.matrix), backwardWeight, bias: nil, as: BFloat16.self)
-    try backend.addWeightGradient(gradient.matrix, saved.input, to: &gradients)
-    return BFloat16Tensor(result, like: gradient)
-  }
-}
-
-extension Backend {
-  /// Adds `dYᵀ·X` and the column sums of dY, both from BF16.
-  func addWeightGradient(
-    _ gradient: Matrix<BFloat16>, _ input: Matrix<BFloat16>, to gradients: inout LinearGradients
-  ) throws(BlockScaleError) {
-    try multiply(
-      Operand(transpose(gradient)), packTransposed(input), bias: nil,
-      into: &gradients.weight, adding: true)
-    if gradients.bias != nil { addColumnSums(of: gradient, to: &gradients.bias!) }
+    try core.backward(gradient, saved: saved, into: &gradients)
   }
 }

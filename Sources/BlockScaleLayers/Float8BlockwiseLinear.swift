@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import BlockScale
-import Minifloat
 
 /// A linear layer whose three products run in FP8 blocks.
 ///
@@ -14,60 +13,23 @@ import Minifloat
 /// Shapes may be any; nothing need be a multiple of 128.
 public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
   /// The numerics of the layer.
-  public struct Configuration: Sendable, Hashable {
-    /// What turns values into codes and scales; recipes of powers of two are
-    /// `deepseek-ue8m0` and `transformer-engine-pow2`.
-    public var recipe: Recipe
-    /// The format of gradients.
-    public var gradientFormat: GradientFormat
-
-    /// Creates a configuration.
-    public init(recipe: Recipe = .torchao, gradientFormat: GradientFormat = .e4m3) {
-      self.recipe = recipe
-      self.gradientFormat = gradientFormat
-    }
-  }
-
+  public typealias Configuration = Float8BlockwiseConfiguration
   /// The element formats of gradients.
-  public enum GradientFormat: Sendable, Hashable, CaseIterable {
-    /// Three bits of precision more, as DeepSeek-V3 trains.
-    case e4m3
-    /// A wider range, as TransformerEngine's hybrid recipes have it.
-    case e5m2
-  }
-
-  /// The input, quantized along the rows of X.
-  public struct Saved: Sendable {
-    /// `inputs × rows` in blocks of 1x128.
-    let transposedInput: Float8Matrix
-    /// The rows of the input.
-    var rows: Int { transposedInput.columns }
-    /// The bytes that are kept.
-    public var byteCount: Int {
-      transposedInput.codes.count + 4 * transposedInput.scales.count
-    }
-  }
+  public typealias GradientFormat = Float8BlockwiseConfiguration.GradientFormat
 
   private let backend: Compute
-  /// Whether the scales of inputs and gradients do not tell that a value was not finite.
-  private let hidesNonFinite: Bool
   /// The numerics of the layer.
   public let configuration: Configuration
-  private var parameters: LinearParameters
-  private var forwardWeight: Compute.PackedOperand
-  private var backwardWeight: Compute.PackedOperand
+  private var core: LinearCore<Compute>
 
   /// The last dimension of inputs, the columns of the weight.
-  public var inputs: Int { parameters.inputs }
+  public var inputs: Int { core.parameters.inputs }
   /// The last dimension of outputs, the rows of the weight.
-  public var outputs: Int { parameters.outputs }
+  public var outputs: Int { core.parameters.outputs }
   /// The master weight, `outputs × inputs`.
-  public var weight: Matrix<Float> { parameters.weight }
+  public var weight: Matrix<Float> { core.parameters.weight }
   /// What is added to each output, if anything.
-  public var bias: [Float]? { parameters.bias }
-
-  private static var rowBlocks: Blocking { Blocking(rows: 1, columns: 128) }
-  private static var squareBlocks: Blocking { Blocking(rows: 128, columns: 128) }
+  public var bias: [Float]? { core.parameters.bias }
 
   /// Creates a layer.
   ///
@@ -82,32 +44,12 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
     weight: Matrix<Float>, bias: [Float]? = nil, configuration: Configuration = Configuration(),
     on backend: Compute
   ) throws(BlockScaleError) {
-    // Inputs and gradients come in BF16, for which a recipe may have other scales than for FP32.
-    guard
-      let rule = configuration.recipe.rule(
-        element: .e4m3, scale: .float32, source: .bfloat16, tensorMaximum: 1, perTensor: false)
-    else {
-      throw BlockScaleError(
-        .unsupportedRecipe,
-        "The recipe '\(configuration.recipe.rawValue)' does not define FP8 blocks of BF16 values "
-          + "with FP32 scales.")
-    }
-    hidesNonFinite = rule.hidesNonFinite
-    let parameters = try LinearParameters(weight: weight, bias: bias)
-    self.parameters = parameters
-    self.configuration = configuration
     self.backend = backend
-    (forwardWeight, backwardWeight) = try Self.packed(parameters, configuration, backend)
-  }
-
-  private static func packed(
-    _ parameters: LinearParameters, _ configuration: Configuration, _ backend: Compute
-  ) throws(BlockScaleError) -> (Compute.PackedOperand, Compute.PackedOperand) {
-    let (weight, transposed) = try backend.quantizedBothWays(
-      parameters.weight, as: Float8Matrix.self, recipe: configuration.recipe,
-      blocking: squareBlocks)
-    try weight.checkFinite("The weight")
-    return try (backend.pack(Operand(weight)), backend.pack(Operand(transposed)))
+    self.configuration = configuration
+    _ = try configuration.hidesNonFinite()
+    core = try LinearCore(
+      LinearParameters(weight: weight, bias: bias), precision: .float8Blocks(configuration),
+      on: backend)
   }
 
   /// Replaces the parameters and prepares the weight for products.
@@ -121,9 +63,11 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
   public mutating func update(
     weight: Matrix<Float>, bias: [Float]?
   ) throws(BlockScaleError) {
-    let replaced = try parameters.replaced(weight: weight, bias: bias)
-    (forwardWeight, backwardWeight) = try Self.packed(replaced, configuration, backend)
-    parameters = replaced
+    let configuration = configuration
+    let backend = backend
+    try core.update(weight: weight, bias: bias) { weight throws(BlockScaleError) in
+      try PreparedLinear(weight: weight, precision: .float8Blocks(configuration), on: backend)
+    }
   }
 
   /// The output for `x`, and what its backward call needs.
@@ -134,15 +78,8 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
   /// - Complexity: O(rows × inputs × outputs), where rows are all dimensions but the last.
   public func forward(
     _ x: BFloat16Tensor
-  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
-    try parameters.check(input: x)
-    if hidesNonFinite { try backend.checkFinite(x.matrix, "The input") }
-    let (rows, transposed) = try backend.quantizedBothWays(
-      x.matrix, as: Float8Matrix.self, recipe: configuration.recipe, blocking: Self.rowBlocks)
-    try rows.checkFinite("The input")
-    let output = try backend.multiply(
-      Operand(rows), forwardWeight, bias: bias, as: BFloat16.self)
-    return (BFloat16Tensor(output, like: x), Saved(transposedInput: transposed))
+  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: SavedLinearInput) {
+    try core.forward(x)
   }
 
   /// The gradient of the input; those of the parameters are added to `gradients` in FP32.
@@ -156,32 +93,8 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
   ///   `gradients` may hold a part of the sum.
   /// - Complexity: O(rows × inputs × outputs).
   public func backward(
-    _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
+    _ gradient: BFloat16Tensor, saved: SavedLinearInput, into gradients: inout LinearGradients
   ) throws(BlockScaleError) -> BFloat16Tensor {
-    try parameters.check(gradient: gradient, rows: saved.rows, into: gradients)
-    if hidesNonFinite { try backend.checkFinite(gradient.matrix, "The gradient") }
-    switch configuration.gradientFormat {
-    case .e4m3: return try backward(gradient, as: Float8E4M3.self, saved, &gradients)
-    case .e5m2: return try backward(gradient, as: Float8E5M2.self, saved, &gradients)
-    }
-  }
-
-  private func backward<Element: BlockElement>(
-    _ gradient: BFloat16Tensor, as element: Element.Type, _ saved: Saved,
-    _ gradients: inout LinearGradients
-  ) throws(BlockScaleError) -> BFloat16Tensor {
-    let (rows, transposed) = try backend.quantizedBothWays(
-      gradient.matrix, as: BlockScaledMatrix<Element, Float>.self, recipe: configuration.recipe,
-      blocking: Self.rowBlocks)
-    try rows.checkFinite("The gradient")
-    let result = try backend.multiply(
-      Operand(rows), backwardWeight, bias: nil, as: BFloat16.self)
-    try backend.multiply(
-      Operand(transposed), backend.pack(Operand(saved.transposedInput)), bias: nil,
-      into: &gradients.weight, adding: true)
-    if gradients.bias != nil {
-      backend.addColumnSums(of: gradient.matrix, to: &gradients.bias!)
-    }
-    return BFloat16Tensor(result, like: gradient)
+    try core.backward(gradient, saved: saved, into: &gradients)
   }
 }

@@ -104,29 +104,7 @@ struct LinearParameters: Sendable {
     return try Self(weight: weight, bias: bias)
   }
 
-  /// The weight rounded to BF16.
-  var roundedWeight: Matrix<BFloat16> {
-    Matrix(
-      unchecked: weight.values.map { BFloat16(rounding: $0) }, rows: outputs, columns: inputs)
-  }
-
-  func check(input x: BFloat16Tensor) throws(BlockScaleError) {
-    guard x.matrix.columns == inputs else {
-      throw BlockScaleError(
-        .wrongShape,
-        "The input of this layer has \(inputs) columns, not \(x.matrix.columns).")
-    }
-  }
-
-  func check(
-    gradient: BFloat16Tensor, rows: Int, into gradients: LinearGradients
-  ) throws(BlockScaleError) {
-    guard gradient.matrix.columns == outputs, gradient.matrix.rows == rows else {
-      throw BlockScaleError(
-        .wrongShape,
-        "The gradient of this output is \(rows)x\(outputs), not "
-          + "\(gradient.matrix.rows)x\(gradient.matrix.columns).")
-    }
+  func check(_ gradients: LinearGradients) throws(BlockScaleError) {
     guard gradients.weight.rows == outputs, gradients.weight.columns == inputs,
       gradients.bias?.count == bias.map({ _ in outputs })
     else {

@@ -9,30 +9,21 @@ import Minifloat
 /// weight takes the gradient as if it were not rounded (straight-through), so that the layer can be
 /// fine-tuned in the form in which it will be served.
 public struct NVFP4Linear<Compute: Backend>: LinearLayer {
-  /// The input.
-  public struct Saved: Sendable {
-    let input: Matrix<BFloat16>
-    /// The bytes that are kept.
-    public var byteCount: Int { 2 * input.values.count }
-  }
-
   private let backend: Compute
   /// The numerics of the weight.
   public let recipe: Recipe
-  private var parameters: LinearParameters
   /// The weight as it is multiplied.
   public private(set) var quantizedWeight: NVFP4Matrix
-  private var forwardWeight: Compute.PackedOperand
-  private var backwardWeight: Compute.PackedOperand
+  private var core: LinearCore<Compute>
 
   /// The last dimension of inputs, the columns of the weight.
-  public var inputs: Int { parameters.inputs }
+  public var inputs: Int { core.parameters.inputs }
   /// The last dimension of outputs, the rows of the weight.
-  public var outputs: Int { parameters.outputs }
+  public var outputs: Int { core.parameters.outputs }
   /// The master weight, `outputs × inputs`.
-  public var weight: Matrix<Float> { parameters.weight }
+  public var weight: Matrix<Float> { core.parameters.weight }
   /// What is added to each output, if anything.
-  public var bias: [Float]? { parameters.bias }
+  public var bias: [Float]? { core.parameters.bias }
 
   /// Creates a layer from a master weight.
   ///
@@ -68,19 +59,10 @@ public struct NVFP4Linear<Compute: Backend>: LinearLayer {
     _ parameters: LinearParameters, _ quantized: NVFP4Matrix, _ recipe: Recipe,
     _ backend: Compute
   ) throws(BlockScaleError) {
-    self.parameters = parameters
-    self.recipe = recipe
     self.backend = backend
+    self.recipe = recipe
     quantizedWeight = quantized
-    (forwardWeight, backwardWeight) = try Self.packed(quantized, backend)
-  }
-
-  private static func packed(
-    _ quantized: NVFP4Matrix, _ backend: Compute
-  ) throws(BlockScaleError) -> (Compute.PackedOperand, Compute.PackedOperand) {
-    try (
-      backend.pack(Operand(quantized)), backend.pack(Operand(quantized.transposed()))
-    )
+    core = LinearCore(parameters, try PreparedLinear(quantized, on: backend), on: backend)
   }
 
   /// Replaces the parameters and prepares the weight for products.
@@ -94,12 +76,15 @@ public struct NVFP4Linear<Compute: Backend>: LinearLayer {
   public mutating func update(
     weight: Matrix<Float>, bias: [Float]?
   ) throws(BlockScaleError) {
-    let replaced = try parameters.replaced(weight: weight, bias: bias)
-    let quantized = try backend.quantized(
-      weight, as: NVFP4Matrix.self, recipe: recipe, blocking: nil)
-    (forwardWeight, backwardWeight) = try Self.packed(quantized, backend)
+    let backend = backend
+    let recipe = recipe
+    var quantized = quantizedWeight
+    try core.update(weight: weight, bias: bias) { weight throws(BlockScaleError) in
+      quantized = try backend.quantized(
+        weight, as: NVFP4Matrix.self, recipe: recipe, blocking: nil)
+      return try PreparedLinear(quantized, on: backend)
+    }
     quantizedWeight = quantized
-    parameters = replaced
   }
 
   /// The output for `x`, and what its backward call needs.
@@ -110,12 +95,8 @@ public struct NVFP4Linear<Compute: Backend>: LinearLayer {
   /// - Complexity: O(rows × inputs × outputs), where rows are all dimensions but the last.
   public func forward(
     _ x: BFloat16Tensor
-  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: Saved) {
-    try parameters.check(input: x)
-    try backend.checkFinite(x.matrix, "The input")
-    let output = try backend.multiply(
-      Operand(x.matrix), forwardWeight, bias: bias, as: BFloat16.self)
-    return (BFloat16Tensor(output, like: x), Saved(input: x.matrix))
+  ) throws(BlockScaleError) -> (output: BFloat16Tensor, saved: SavedLinearInput) {
+    try core.forward(x)
   }
 
   /// The gradient of the input; those of the parameters are added to `gradients` in FP32.
@@ -129,13 +110,8 @@ public struct NVFP4Linear<Compute: Backend>: LinearLayer {
   ///   `gradients` may hold a part of the sum.
   /// - Complexity: O(rows × inputs × outputs).
   public func backward(
-    _ gradient: BFloat16Tensor, saved: Saved, into gradients: inout LinearGradients
+    _ gradient: BFloat16Tensor, saved: SavedLinearInput, into gradients: inout LinearGradients
   ) throws(BlockScaleError) -> BFloat16Tensor {
-    try parameters.check(gradient: gradient, rows: saved.input.rows, into: gradients)
-    try backend.checkFinite(gradient.matrix, "The gradient")
-    let result = try backend.multiply(
-      Operand(gradient.matrix), backwardWeight, bias: nil, as: BFloat16.self)
-    try backend.addWeightGradient(gradient.matrix, saved.input, to: &gradients)
-    return BFloat16Tensor(result, like: gradient)
+    try core.backward(gradient, saved: saved, into: &gradients)
   }
 }

@@ -12,13 +12,13 @@ package import SystemPackage
 #endif
 
 /// What a path leads to.
-enum FileKind: Sendable {
+package enum FileKind: Sendable {
   case folder
   case file
   case missing
 
   /// Follows symbolic links.
-  init(of path: FilePath) throws(CheckpointError) {
+  package init(of path: FilePath) throws(CheckpointError) {
     do throws(Errno) {
       self = try Stat(path).type == .directory ? .folder : .file
     } catch {
@@ -57,7 +57,7 @@ func check(_ path: FilePath, _ action: String, _ call: () -> Int32) throws(Check
 }
 
 /// The contents of a small file, or nil if there is none.
-func readFile(at path: FilePath) throws(CheckpointError) -> [UInt8]? {
+package func readFile(at path: FilePath) throws(CheckpointError) -> [UInt8]? {
   guard try FileKind(of: path) == .file else { return nil }
   do {
     let descriptor = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
@@ -139,16 +139,16 @@ func copyFile(_ source: FilePath, to target: FilePath) throws(CheckpointError) {
   }
 }
 
-func makeFolder(_ path: FilePath) throws(CheckpointError) {
+package func makeFolder(_ path: FilePath) throws(CheckpointError) {
   try check(path, "cannot be created") { unsafe mkdir(path.string, 0o777) }
 }
 
-func renameItem(_ old: FilePath, to new: FilePath) throws(CheckpointError) {
+package func renameItem(_ old: FilePath, to new: FilePath) throws(CheckpointError) {
   try check(old, "cannot be renamed to \(new)") { unsafe rename(old.string, new.string) }
 }
 
 /// Makes a rename in a folder survive a power cut.
-func synchronizeFolder(_ path: FilePath) throws(CheckpointError) {
+package func synchronizeFolder(_ path: FilePath) throws(CheckpointError) {
   let folder = path.isEmpty ? FilePath(".") : path
   let descriptor = unsafe open(folder.string, O_RDONLY)
   guard descriptor >= 0 else { return }
@@ -160,7 +160,7 @@ func synchronizeFolder(_ path: FilePath) throws(CheckpointError) {
 /// Removes a file, or a folder with everything in it.
 ///
 /// A symbolic link is removed itself.
-func removeItem(_ path: FilePath) throws(CheckpointError) {
+package func removeItem(_ path: FilePath) throws(CheckpointError) {
   let isFolder =
     ((try? Stat(path, followTargetSymlink: false))?.type ?? .regular) == .directory
   guard isFolder else {

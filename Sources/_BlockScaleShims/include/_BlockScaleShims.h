@@ -12,5 +12,6 @@
 #include "bs_features.h"
 #include "bs_gemm.h"
 #include "bs_kernels.h"
+#include "bs_layers.h"
 
 #endif
