@@ -70,6 +70,7 @@ let package = Package(
         "Checkpoints",
         "Minifloat",
         "Safetensors",
+        .product(name: "HeapModule", package: "swift-collections"),
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),

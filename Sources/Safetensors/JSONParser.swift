@@ -13,12 +13,14 @@ extension JSONValue {
   /// - Parameters:
   ///   - bytes: the whole document in UTF-8, without a byte order mark.
   ///   - maximumDepth: how deep arrays and objects may nest; at most ``depthLimit``.
+  ///   - pairKey: objects under this key become arrays of pairs, an array of the key and the value
+  ///     each, so that keys may be equal as strings and differ in their bytes.
   /// - Throws: ``JSONError`` for anything that the RFC's grammar does not allow, and further for
   ///   duplicate keys, for invalid UTF-8, and for escapes that name half of a surrogate pair.
   package static func parse(
-    _ bytes: Span<UInt8>, maximumDepth: Int = 64
+    _ bytes: Span<UInt8>, maximumDepth: Int = 64, pairsUnder pairKey: String? = nil
   ) throws(JSONError) -> JSONValue {
-    var parser = JSONParser(depthLimit: min(maximumDepth, depthLimit))
+    var parser = JSONParser(depthLimit: min(maximumDepth, depthLimit), pairKey: pairKey)
     return try parser.parseDocument(bytes)
   }
 
@@ -45,9 +47,11 @@ struct JSONParser {
   var position = 0
   var depth = 0
   let depthLimit: Int
+  let pairKey: String?
 
-  init(depthLimit: Int) {
+  init(depthLimit: Int, pairKey: String? = nil) {
     self.depthLimit = depthLimit
+    self.pairKey = pairKey
   }
 
   mutating func parseDocument(_ bytes: Span<UInt8>) throws(JSONError) -> JSONValue {
@@ -108,12 +112,33 @@ struct JSONParser {
   private mutating func parseObject(
     _ bytes: Span<UInt8>
   ) throws(JSONError) -> OrderedDictionary<String, JSONValue> {
+    var members: OrderedDictionary<String, JSONValue> = [:]
+    try parseMembers(bytes) { key, value, position throws(JSONError) in
+      guard members.updateValue(value, forKey: key) == nil else {
+        throw JSONError(offset: position, message: "the key \(quoted(key)) occurs twice")
+      }
+    }
+    return members
+  }
+
+  /// The members of an object as arrays of key and value, whatever the keys.
+  private mutating func parsePairs(_ bytes: Span<UInt8>) throws(JSONError) -> [JSONValue] {
+    var pairs: [JSONValue] = []
+    try parseMembers(bytes) { key, value, _ throws(JSONError) in
+      pairs.append(.array([.string(key), value]))
+    }
+    return pairs
+  }
+
+  private mutating func parseMembers(
+    _ bytes: Span<UInt8>,
+    _ body: (_ key: String, _ value: JSONValue, _ position: Int) throws(JSONError) -> Void
+  ) throws(JSONError) {
     try enter()
     skipWhitespace(bytes)
-    var members: OrderedDictionary<String, JSONValue> = [:]
     if peek(bytes) == UInt8(ascii: "}") {
       leave()
-      return members
+      return
     }
     while true {
       skipWhitespace(bytes)
@@ -131,12 +156,11 @@ struct JSONParser {
       }
       position += 1
       skipWhitespace(bytes)
-      let value = try parseValue(bytes)
-      guard members.updateValue(value, forKey: key) == nil else {
-        throw JSONError(offset: keyPosition, message: "the key \(quoted(key)) occurs twice")
-      }
+      let hasPairs = key == pairKey && peek(bytes) == UInt8(ascii: "{")
+      let value = hasPairs ? .array(try parsePairs(bytes)) : try parseValue(bytes)
+      try body(key, value, keyPosition)
       skipWhitespace(bytes)
-      if try closes(UInt8(ascii: "}"), of: "an object", bytes) { return members }
+      if try closes(UInt8(ascii: "}"), of: "an object", bytes) { return }
     }
   }
 
