@@ -10,7 +10,7 @@ public struct LlamaError: Error, Hashable, Sendable, CustomStringConvertible {
   public struct Code: Hashable, Sendable {
     private enum Kind: Hashable, Sendable {
       case malformedConfiguration, unsupportedConfiguration, wrongParameter, wrongInput
-      case nonFinite, cannotResume
+      case nonFinite, diverged, cannotResume
     }
 
     private let kind: Kind
@@ -25,6 +25,8 @@ public struct LlamaError: Error, Hashable, Sendable, CustomStringConvertible {
     public static let wrongInput = Code(kind: .wrongInput)
     /// A NaN or an infinity.
     public static let nonFinite = Code(kind: .nonFinite)
+    /// A loss far above that of guessing.
+    public static let diverged = Code(kind: .diverged)
     /// What is stored belongs to another run.
     public static let cannotResume = Code(kind: .cannotResume)
   }
