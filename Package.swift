@@ -80,10 +80,14 @@ let package = Package(
       name: "BlockScaleCommands",
       dependencies: [
         "BlockScale",
+        "BlockScaleCPU",
+        "BlockScaleLayers",
         "Checkpoints",
+        "Llama",
         "Safetensors",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ]
     ),

@@ -57,10 +57,12 @@ public struct CPUBackend: Sendable {
 }
 
 extension CPUBackend: Hashable {
+  /// Whether both have the same tier and threads.
   public static func == (a: Self, b: Self) -> Bool {
     a.tier == b.tier && a.threads == b.threads
   }
 
+  /// Hashes tier and threads.
   public func hash(into hasher: inout Hasher) {
     hasher.combine(tier)
     hasher.combine(threads)

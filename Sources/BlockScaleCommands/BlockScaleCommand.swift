@@ -8,7 +8,7 @@ public struct BlockScaleCommand: ParsableCommand {
   /// The name, the version and the subcommands.
   public static let configuration = CommandConfiguration(
     commandName: "blockscale",
-    abstract: "Convert, check and compare block-scaled FP8 and FP4 checkpoints on the CPU.",
+    abstract: "Train, quantize, run, check and compare block-scaled FP8 and FP4 models on the CPU.",
     discussion: """
       A checkpoint is a .safetensors file, or a Hugging Face model folder with config.json and one \
       or more shards. Results go to standard output, progress to standard error. The exit code is \
@@ -17,7 +17,8 @@ public struct BlockScaleCommand: ParsableCommand {
     version: Converter.version,
     subcommands: [
       QuantizeCommand.self, DequantizeCommand.self, ConvertCommand.self, InspectCommand.self,
-      CompareCommand.self, VerifyCommand.self,
+      CompareCommand.self, VerifyCommand.self, TrainCommand.self, GenerateCommand.self,
+      EvalCommand.self,
     ])
 
   /// Creates the command.

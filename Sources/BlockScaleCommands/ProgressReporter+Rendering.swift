@@ -21,13 +21,13 @@ extension ProgressReporter.State {
 extension ProgressReporter {
   /// The changing line, in at most `width` columns and without a line break.
   ///
-  /// A narrow terminal loses first the verb, then the tensor, the rate, the time, the bytes and
+  /// A narrow terminal loses first the verb, then the item, the rate, the time, the amount and
   /// the bar; the percentage always stays.
   package static func render(_ state: State, width: Int, color: Bool) -> String {
-    let bytes = ByteText.bytes(min(state.done, state.total), of: state.total)
-    let full = ByteText.bytes(state.total, of: state.total)
+    let amount = state.unit.amount(min(state.done, state.total), of: state.total)
+    let full = state.unit.amount(state.total, of: state.total)
     let left = state.secondsLeft.map { ByteText.seconds($0) + " left" } ?? ""
-    let rate = ByteText.rate(bytes: state.done, seconds: state.seconds)
+    let rate = state.unit.rate(state.done, seconds: state.seconds)
     let barWidth = width >= 120 ? 24 : 12
     // In the order on the line, each with its rank among what a narrow terminal loses, and padded
     // to the greatest width that occurs, so that nothing jumps about.
@@ -35,7 +35,7 @@ extension ProgressReporter {
       (6, state.verb),
       (1, String(repeating: "━", count: barWidth)),
       (0, "\(state.percent) %".paddedLeft(to: 5)),
-      (2, bytes.paddedLeft(to: full.displayWidth)),
+      (2, amount.paddedLeft(to: full.displayWidth)),
       (4, rate.paddedLeft(to: 11)),
       (3, left.paddedLeft(to: 16)),
       // Fewer columns than these tell no tensor from another.
@@ -52,7 +52,7 @@ extension ProgressReporter {
     return parts.filter { $0.rank < kept }.map { rank, text in
       switch rank {
       case 1: bar(state.fraction, width: barWidth, color: color)
-      // What the others leave is the tensor's.
+      // What the others leave is the item's.
       case 5: state.item.printable.truncatedInMiddle(to: text.displayWidth + room)
       default: text
       }
@@ -61,16 +61,19 @@ extension ProgressReporter {
 
   /// A line for a log: `Quantizing: 40 %, 0.80/2.00 GB, 620.00 MB/s, 1.9 s left`.
   package static func renderPlain(_ state: State) -> String {
-    let bytes = ByteText.bytes(state.done, of: state.total)
+    let amount = state.unit.amount(state.done, of: state.total)
     let left = state.secondsLeft.map { ", \(ByteText.seconds($0)) left" } ?? ""
-    let rate = ByteText.rate(bytes: state.done, seconds: state.seconds)
-    return "\(state.verb): \(state.percent) %, \(bytes), \(rate)\(left)"
+    let rate = state.unit.rate(state.done, seconds: state.seconds)
+    // Of bytes a log need not know which they were; of steps it should say how they went.
+    let item = if case .steps = state.unit { ", \(state.item.printable)" } else { "" }
+    return "\(state.verb): \(state.percent) %, \(amount), \(rate)\(left)\(item)"
   }
 
   /// The line at the end: `Quantized 224 tensors: 1.97 GB in 3.2 s (615.63 MB/s)`.
-  package static func finalLine(_ summary: String, bytes: Int, seconds: Double) -> String {
-    let rate = ByteText.rate(bytes: bytes, seconds: seconds)
-    return "\(summary): \(ByteText.bytes(bytes)) in \(ByteText.seconds(seconds)) (\(rate))"
+  package static func finalLine(_ summary: String, _ state: State) -> String {
+    let rate = state.unit.rate(state.done, seconds: state.seconds)
+    return "\(summary): \(state.unit.total(state.done)) in \(ByteText.seconds(state.seconds)) "
+      + "(\(rate))"
   }
 
   private static func bar(_ fraction: Double, width: Int, color: Bool) -> String {

@@ -21,22 +21,56 @@ package final class ProgressReporter: Sendable {
     }
   }
 
+  /// What work is counted in.
+  package enum Unit: Sendable {
+    /// Bytes of a source.
+    case bytes
+    /// Training steps, and how many tokens one of them has.
+    case steps(tokens: Int)
+
+    func amount(_ done: Int, of total: Int) -> String {
+      switch self {
+      case .bytes: ByteText.bytes(done, of: total)
+      case .steps: "\(done)/\(total) steps"
+      }
+    }
+
+    func total(_ count: Int) -> String {
+      switch self {
+      case .bytes: ByteText.bytes(count)
+      case .steps: "\(count) \(count == 1 ? "step" : "steps")"
+      }
+    }
+
+    func rate(_ done: Int, seconds: Double) -> String {
+      switch self {
+      case .bytes: return ByteText.rate(bytes: done, seconds: seconds)
+      case .steps(let tokens):
+        guard seconds > 0 else { return "– tokens/s" }
+        return "\(DecimalText.fixed(Double(done * tokens) / seconds, digits: 0)) tokens/s"
+      }
+    }
+  }
+
   /// Where the work stands; see ``render(_:width:color:)``.
   package struct State: Sendable {
     /// What is being done: `Quantizing`.
     package var verb: String
-    /// The bytes that the work began with.
+    /// What is counted.
+    package var unit: Unit
+    /// The work, as it was at the beginning.
     package var total: Int
-    /// The bytes done so far.
+    /// The part that is done so far.
     package var done = 0
     /// The seconds since the beginning.
     package var seconds = 0.0
-    /// The tensor that was last worked on.
+    /// What was last worked on, or how it went.
     package var item = ""
 
-    package init(verb: String, total: Int) {
+    package init(verb: String, total: Int, unit: Unit = .bytes) {
       self.verb = verb
       self.total = total
+      self.unit = unit
     }
   }
 
@@ -63,20 +97,20 @@ package final class ProgressReporter: Sendable {
   ///
   /// - Parameter clock: The seconds since any moment; tests set it.
   package init(
-    mode: Mode, terminal: Terminal, total: Int, verb: String,
+    mode: Mode, terminal: Terminal, total: Int, unit: Unit = .bytes, verb: String,
     clock: (@Sendable () -> Double)? = nil
   ) {
     let start = ContinuousClock.now
     self.mode = mode
     self.terminal = terminal
     self.clock = clock ?? { start.duration(to: .now) / .seconds(1) }
-    state = Mutex(State(verb: verb, total: total))
+    state = Mutex(State(verb: verb, total: total, unit: unit))
   }
 
-  /// Counts finished bytes, and names the tensor that they are of.
-  package func advance(bytes: Int, item: String) {
+  /// Counts finished work, and names what it was done on.
+  package func advance(by amount: Int, item: String) {
     state.withLock {
-      $0.done += bytes
+      $0.done += amount
       $0.item = item
     }
     guard mode != .silent else { return }
@@ -106,7 +140,7 @@ package final class ProgressReporter: Sendable {
       guard mode != .silent else { return }
       erase(&$0)
       terminal.write(
-        Self.finalLine(summary, bytes: state.done, seconds: state.seconds) + "\n")
+        Self.finalLine(summary, state) + "\n")
     }
   }
 

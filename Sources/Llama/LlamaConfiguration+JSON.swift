@@ -25,6 +25,12 @@ extension LlamaConfiguration {
   /// The file's text in UTF-8.
   public var json: [UInt8] { JSONValue.object(allMembers).renderedBytes(.pretty) + [0x0A] }
 
+  /// The tokens that end a text, one or several.
+  public var endTokens: [Int32] {
+    guard let value = members["eos_token_id"] else { return [] }
+    return (value.arrayValue ?? [value]).compactMap { $0.intValue.flatMap(Int32.init(exactly:)) }
+  }
+
   package init(_ json: JSONValue) throws(LlamaError) {
     guard let members = json.objectValue else {
       throw LlamaError(.malformedConfiguration, "config.json: is \(json.kind), not an object.")
@@ -130,7 +136,8 @@ private struct MemberReader {
     guard let type = members["model_type"]?.stringValue, type == "llama" else {
       throw refuse(
         "model_type",
-        "\(members["model_type"]?.rendered(.compact) ?? "missing"), and only \"llama\" is supported")
+        "\(members["model_type"]?.rendered(.compact) ?? "missing"), and only \"llama\" is supported"
+      )
     }
     if let activation = members["hidden_act"]?.stringValue, activation != "silu" {
       throw refuse("hidden_act", "'\(activation)', and only 'silu' is supported")

@@ -147,12 +147,15 @@ public struct Trainer<Compute: TransformerBackend>: Sendable {
   /// - Throws: ``LlamaError`` if the text is shorter than one sequence.
   public func evaluationLoss(sequences: Int? = nil) throws(LlamaError) -> Double {
     try model.evaluationLoss(
-      data, length: options.length, microBatch: options.microBatch, sequences: sequences)
+      data.evaluation, length: options.length, microBatch: options.microBatch,
+      sequences: sequences
+    ).loss
   }
 }
 
 extension LlamaModel {
-  /// The mean loss over the evaluation text, in nats a token.
+  /// The mean loss over a text that is cut into sequences, in nats a token, and how many tokens it is
+  /// the mean of; what is left of a sequence at the end is not looked at.
   ///
   /// - Parameters:
   ///   - length: The tokens of a sequence.
@@ -160,14 +163,23 @@ extension LlamaModel {
   ///   - sequences: The most sequences to look at; all if nil.
   /// - Throws: ``LlamaError`` if the text is shorter than one sequence.
   public func evaluationLoss(
-    _ data: TrainingData, length: Int, microBatch: Int = 8, sequences: Int? = nil
-  ) throws(LlamaError) -> Double {
-    var (total, count) = (0.0, 0)
-    for batch in try data.evaluationBatches(length: length, sequences: microBatch) {
-      if let sequences, count >= sequences { break }
-      total += try loss(batch) * Double(batch.sequences)
-      count += batch.sequences
+    _ tokens: [Int32], length: Int, microBatch: Int = 8, sequences: Int? = nil
+  ) throws(LlamaError) -> (loss: Double, tokens: Int) {
+    let count = min((tokens.count - 1) / length, sequences ?? .max)
+    guard count > 0 else {
+      throw LlamaError(
+        .wrongInput,
+        "The evaluation text has \(tokens.count) tokens, which is less than one sequence of "
+          + "\(length + 1).")
     }
-    return total / Double(count)
+    var total = 0.0
+    for first in stride(from: 0, to: count, by: microBatch) {
+      let batch = try TokenBatch(
+        (first..<min(count, first + microBatch)).map {
+          Array(tokens[$0 * length...($0 + 1) * length])
+        })
+      total += try loss(batch) * Double(batch.sequences)
+    }
+    return (total / Double(count), count * length)
   }
 }

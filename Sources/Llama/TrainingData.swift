@@ -39,28 +39,6 @@ public struct TrainingData: Sendable, Hashable {
       ($0 ^ UInt64(UInt32(bitPattern: $1))) &* 0x0000_0100_0000_01B3
     }
   }
-
-  /// The sequences of the evaluation text, one after another.
-  ///
-  /// - Throws: ``LlamaError`` if it is shorter than one.
-  func evaluationBatches(length: Int, sequences: Int) throws(LlamaError) -> [TokenBatch] {
-    let count = (evaluation.count - 1) / length
-    guard count > 0 else {
-      throw LlamaError(
-        .wrongInput,
-        "The evaluation text has \(evaluation.count) tokens, which is less than one sequence of "
-          + "\(length + 1).")
-    }
-    var batches: [TokenBatch] = []
-    for first in stride(from: 0, to: count, by: sequences) {
-      batches.append(
-        try TokenBatch(
-          (first..<min(count, first + sequences)).map {
-            Array(evaluation[$0 * length...($0 + 1) * length])
-          }))
-    }
-    return batches
-  }
 }
 
 /// Which sequence comes when: all windows of a text once an epoch, in an order that the seed and the

@@ -209,7 +209,9 @@ import _BlockScaleTestSupport
           frequency = (1 - smooth) * frequency / 8 + smooth * frequency
         }
         let angle = position * frequency
-        let (own, other) = (doubles(x)[index], doubles(x)[place < half ? index + half : index - half])
+        let (own, other) = (
+          doubles(x)[index], doubles(x)[place < half ? index + half : index - half]
+        )
         return own * Double.cos(angle) + (place < half ? -1 : 1) * other * Double.sin(angle)
       }
       for backend in Self.backends {

@@ -85,12 +85,12 @@ import Testing
       clock: clock.read)
     for (seconds, bytes) in [(1.0, 50), (2, 60), (3, 40), (4, 350), (5, 500)] {
       clock.set(seconds)
-      reporter.advance(bytes: bytes, item: "x")
+      reporter.advance(by: bytes, item: "x")
     }
     reporter.print("note")
     reporter.finish("Quantized 5 tensors")
     reporter.finish("Quantized 5 tensors")
-    reporter.advance(bytes: 1, item: "x")
+    reporter.advance(by: 1, item: "x")
     #expect(
       try pipe.contents() == """
         Quantizing: 11 %, 0.11/1.00 kB, 55 B/s, 16.2 s left
@@ -110,7 +110,7 @@ import Testing
     // Steps of 1/64 s, for two seconds: sums without rounding.
     for step in 0..<128 {
       clock.set(Double(step) / 64)
-      reporter.advance(bytes: 5, item: "tensor\u{1B}[2J")
+      reporter.advance(by: 5, item: "tensor\u{1B}[2J")
     }
     reporter.print("note")
     reporter.finish("Done")
@@ -128,9 +128,9 @@ import Testing
     let pipe = try Pipe()
     let reporter = ProgressReporter(
       mode: .animated, terminal: pipe.terminal(isDevice: true), total: 10, verb: "Quantizing")
-    reporter.advance(bytes: 1, item: "x")
+    reporter.advance(by: 1, item: "x")
     reporter.abandon()
-    reporter.advance(bytes: 1, item: "x")
+    reporter.advance(by: 1, item: "x")
     reporter.finish("Done")
     let text = try pipe.contents()
     #expect(text.hasSuffix(Self.erase))
@@ -141,7 +141,7 @@ import Testing
     let pipe = try Pipe()
     let reporter = ProgressReporter(
       mode: .silent, terminal: pipe.terminal(isDevice: true), total: 10, verb: "Quantizing")
-    reporter.advance(bytes: 10, item: "x")
+    reporter.advance(by: 10, item: "x")
     reporter.finish("Done")
     #expect(try pipe.contents() == "")
   }
@@ -152,7 +152,7 @@ import Testing
       mode: .animated, terminal: pipe.terminal(isDevice: true), total: 8000, verb: "Quantizing",
       clock: { 1 })
     DispatchQueue.concurrentPerform(iterations: 8) { thread in
-      for _ in 0..<1000 { reporter.advance(bytes: 1, item: "tensor \(thread)") }
+      for _ in 0..<1000 { reporter.advance(by: 1, item: "tensor \(thread)") }
     }
     reporter.finish("Done")
     #expect(try pipe.contents().hasSuffix("Done: 8.00 kB in 1.0 s (8.00 kB/s)\n"))

@@ -100,7 +100,7 @@ extension ReportOptions {
             $0 = ProgressReporter(mode: mode, terminal: terminal, total: bytes, verb: verb)
           }
         case .advanced(let bytes, let tensor):
-          reporter.withLock { $0 }?.advance(bytes: bytes, item: tensor)
+          reporter.withLock { $0 }?.advance(by: bytes, item: tensor)
         }
       }
       reporter.withLock { $0 }?.finish(done)

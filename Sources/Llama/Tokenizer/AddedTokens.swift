@@ -42,8 +42,7 @@ struct AddedTokens: Sendable {
   /// The tokens in a text and what lies between them, of which nothing is empty.
   ///
   /// The first match from the left counts, and of several there the longest.
-  func segments(of text: String) -> [Segment] {
-    let bytes = Array(text.utf8)
+  func segments(of bytes: [UInt8]) -> [Segment] {
     var result: [Segment] = []
     var start = 0
     var place = 0

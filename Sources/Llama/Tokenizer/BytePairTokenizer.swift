@@ -6,7 +6,7 @@
 /// the text, what lies between is normalized and split into pieces, and in each piece the pair of symbols
 /// that was learnt first is merged until none is left. Llama 3 and its kin, GPT-2's kin and the converted
 /// SentencePiece models of Llama 2 are understood; what is not is refused when the file is read.
-public struct BytePairTokenizer: Sendable {
+public struct BytePairTokenizer: Tokenizer {
   let addedTokens: AddedTokens
   let normalizers: [TextNormalizer]
   let splitters: [TextSplitter]
@@ -19,12 +19,10 @@ public struct BytePairTokenizer: Sendable {
   /// One more than the largest token.
   public var vocabularySize: Int { max(model.tokens.count, Int(addedTokens.largest ?? -1) + 1) }
 
-  /// The tokens of a text.
+  /// The tokens of a text in UTF-8.
   ///
-  /// - Parameter addsSpecialTokens: Whether the tokens that the file puts before and after a text are
-  ///   added, such as `<|begin_of_text|>`.
   /// - Complexity: O(n log n) in the length of the longest piece, O(n) in the number of pieces.
-  public func encode(_ text: String, addsSpecialTokens: Bool = true) -> [Int32] {
+  public func encode(_ text: [UInt8], addsSpecialTokens: Bool) -> [Int32] {
     var result = addsSpecialTokens ? opening : []
     // Words come again and again.
     var known: [[UInt8]: [Int32]] = [:]
@@ -54,16 +52,15 @@ public struct BytePairTokenizer: Sendable {
 
   /// The text of tokens, in UTF-8 as long as no character is cut by the ends.
   ///
-  /// - Parameter keepsSpecialTokens: Whether tokens such as `<|begin_of_text|>` are written.
+  /// Tokens that control the model, such as `<|begin_of_text|>`, have none.
+  ///
   /// - Throws: ``LlamaError`` for a number that is no token.
   /// - Complexity: O(n).
-  public func decode(
-    _ tokens: [Int32], keepsSpecialTokens: Bool = false
-  ) throws(LlamaError) -> [UInt8] {
+  public func decode(_ tokens: [Int32]) throws(LlamaError) -> [UInt8] {
     var texts: [[UInt8]] = []
     for token in tokens {
       if let added = addedTokens[token] {
-        if keepsSpecialTokens || !added.isSpecial { texts.append(Array(added.content.utf8)) }
+        if !added.isSpecial { texts.append(Array(added.content.utf8)) }
         continue
       }
       guard token >= 0, token < model.tokens.count else {

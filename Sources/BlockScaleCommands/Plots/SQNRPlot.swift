@@ -45,7 +45,7 @@ struct SQNRDrawing {
   let decibels: PlotAxis?
   let hasExact: Bool
   let hasUndefined: Bool
-  var output = ""
+  var canvas = SVGCanvas()
 
   init(points: [(name: String, sqnr: Double)], title: String) {
     self.title = title.printable
@@ -102,7 +102,7 @@ struct SQNRDrawing {
       if counts[kind] == nil { order.append(kind) }
       counts[kind, default: 0] += 1
     }
-    let limit = SQNRStyle.colors.count
+    let limit = PlotStyle.colors.count
     guard order.count > limit else { return order }
     // The most frequent ones; of equally frequent ones those that come first.
     let ranked = order.indices.sorted {

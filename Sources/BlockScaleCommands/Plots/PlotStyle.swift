@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// How the picture of ``SQNRPlot`` looks.
-enum SQNRStyle {
+/// How pictures look.
+enum PlotStyle {
   /// A colour on white and its sibling on black.
   ///
   /// Neighbours differ in lightness as well as in hue, for those who do not see all hues; the
@@ -28,6 +28,8 @@ enum SQNRStyle {
       .frame { fill: none; stroke: #d0d7de; }
       .grid { stroke: #d0d7de; stroke-width: 0.6; }
       .strip { fill: #8c959f; fill-opacity: 0.1; }
+      polyline.curve { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+      polyline.raw { fill: none; stroke-width: 0.8; stroke-opacity: 0.25; stroke-linejoin: round; }
       polyline.trend { fill: none; stroke-width: 1.2; stroke-opacity: 0.4; stroke-linejoin: round; }
       .marks { fill-opacity: 0.8; stroke-width: 0.6; }
       .marks > :hover { stroke-width: 4; }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Checkpoints
+import Llama
+import RealModule
+import Safetensors
+import SystemPackage
+
+struct EvalCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "eval",
+    abstract: "Measure how well a Llama foretells a text.",
+    discussion: """
+      The text is cut into sequences that the model sees one by one, each token after those before \
+      it in its sequence. Perplexity is e to the mean loss of a token.
+
+      Example: blockscale eval Llama-3.2-1B-NVFP4 --text article.txt
+      """)
+
+  @OptionGroup var input: ModelArgument
+
+  @Option(
+    name: .long, help: ArgumentHelp("The text.", valueName: "file"), completion: .file())
+  var text: String
+
+  @Option(name: .long, help: "The tokens of a sequence (default: the model's context, at most 1024).")
+  var length: Int?
+
+  @Option(name: .long, help: "The sequences that are computed at once.")
+  var batch = 4
+
+  @OptionGroup var report: ReportOptions
+
+  func validate() throws {
+    guard length ?? 1 > 0, batch > 0 else {
+      throw ValidationError("--length and --batch must be at least 1.")
+    }
+  }
+
+  func run() throws {
+    let (model, tokenizer) = try input.load(threads: report.jobs)
+    guard let bytes = try readFile(at: FilePath(text)) else {
+      throw CommandError("\(text): there is no such file.")
+    }
+    let tokens = tokenizer.encode(bytes, addsSpecialTokens: true)
+    guard tokens.count > 1 else {
+      throw CommandError("\(text): \(tokens.count) tokens are too few to foretell one from another.")
+    }
+    if let length, length > model.contextLength {
+      throw CommandError(
+        "--length \(length) is more than the model's context of \(model.contextLength).")
+    }
+    let length = min(length ?? min(model.contextLength, 1024), tokens.count - 1)
+    let start = ContinuousClock.now
+    let (loss, count) = try model.evaluationLoss(tokens, length: length, microBatch: batch)
+    let seconds = start.duration(to: .now) / .seconds(1)
+    let bitsPerByte = loss / Double.log(2) * Double(tokens.count) / Double(bytes.count)
+    if report.json {
+      try JSONOutput.write(
+        command: "eval",
+        [
+          "model": JSONValue(input.model), "text": JSONValue(text),
+          "tokens": JSONValue(count), "length": JSONValue(length), "loss": JSONValue(loss),
+          "perplexity": JSONValue(Double.exp(loss)), "bitsPerByte": JSONValue(bitsPerByte),
+          "seconds": JSONValue(seconds),
+        ])
+    } else {
+      try Terminal.standardOutput.writeAll(
+        """
+        Loss \(DecimalText.fixed(loss, digits: 4)), perplexity \
+        \(DecimalText.fixed(Double.exp(loss), digits: 3)), \
+        \(DecimalText.fixed(bitsPerByte, digits: 4)) bits a byte; \(count) tokens in sequences of \
+        \(length), \(DecimalText.fixed(Double(count) / seconds, digits: 0)) tokens/s
+
+        """)
+    }
+  }
+}
