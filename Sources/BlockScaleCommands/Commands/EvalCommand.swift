@@ -71,8 +71,7 @@ struct EvalCommand: ParsableCommand {
         Loss \(DecimalText.fixed(loss, digits: 4)), perplexity \
         \(DecimalText.fixed(Double.exp(loss), digits: 3)), \
         \(DecimalText.fixed(bitsPerByte, digits: 4)) bits a byte; \(count) tokens in sequences of \
-        \(length), \(DecimalText.fixed(Double(count) / seconds, digits: 0)) tokens/s
-
+        \(length), \(DecimalText.fixed(Double(count) / seconds, digits: 0)) tokens/s\n
         """)
     }
   }
