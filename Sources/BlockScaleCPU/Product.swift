@@ -162,7 +162,8 @@ struct Product<Kernels: TileKernels>: Sendable {
     let rows = unsafe UncheckedPointer(unsafe packed.pointer(to: Kernels.Element.self))
     let tasks = Tasks(
       kernels: kernels, threads: threads, rowTiles: rowTiles, blockCount: right.blockCount,
-      depth: paddedDepth, partDepth: partDepth)
+      depth: paddedDepth, partDepth: partDepth,
+      decodes: Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16)
     let source = unsafe UncheckedValue(unsafe source)
     let output = unsafe UncheckedValue(unsafe output)
     parallelFor(rowTiles, threads: threads) { tile in
@@ -211,15 +212,29 @@ struct Product<Kernels: TileKernels>: Sendable {
     for k0 in stride(from: 0, to: paddedDepth, by: tasks.depth) {
       let depth = min(tasks.depth, paddedDepth - k0)
       let isLast = k0 + depth == paddedDepth
+      if tasks.decodesAlong {
+        let first = task.rowTiles.lowerBound * tileRows
+        // The task's own part of the packed rows, and the scratch, which was made for these tasks.
+        unsafe kernels.decodeAndMultiply(
+          rows + first * paddedDepth,
+          rows: min(left.rows, task.rowTiles.upperBound * tileRows) - first,
+          paddedDepth: paddedDepth, columns: columnTiles,
+          panel: scratch.panel.pointer(to: Kernels.Element.self), k0: k0, depth: depth,
+          promotion: promotion(
+            rowTile: task.rowTiles.lowerBound, block: task.blocks.lowerBound, k0: k0,
+            rows: rowPartScales, columns: columnPartScales),
+          promotionStride: rowPartScales.count / tasks.rowTiles,
+          sums: scratch.sums.pointer(to: Float.self), accumulate: k0 > 0)
+      }
       for rowTile in task.rowTiles {
         let row = rowTile * tileRows
         let rowCount = min(tileRows, left.rows - row)
         // The tile's own part of the packed rows.
         let a = unsafe rows + row * paddedDepth
         let isFirst = rowTile == task.rowTiles.lowerBound
-        // Where k is cut, the sums of all rows wait for the next run.
+        // Where they wait, all rows have sums of their own.
         let place =
-          unsafe tasks.cutsDepth
+          unsafe tasks.keepsSums
           ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count * sumCount : 0
         // Inside the scratch, which was made for these tasks.
         let sums = unsafe scratch.sums.pointer(to: Float.self) + place
@@ -230,14 +245,16 @@ struct Product<Kernels: TileKernels>: Sendable {
             UnsafeRawPointer(a + tileRows * paddedDepth),
             tileRows * depth * MemoryLayout<Kernels.Element>.stride
           ) : nil
-        unsafe kernels.multiply(
-          a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
-          panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
-          decodes: decodes && isFirst, k0: k0, depth: depth,
-          promotion: promotion(
-            rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, rows: rowPartScales,
-            columns: columnPartScales),
-          sums: sums, accumulate: k0 > 0, next: next)
+        if !tasks.decodesAlong {
+          unsafe kernels.multiply(
+            a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
+            panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
+            decodes: decodes && isFirst, k0: k0, depth: depth,
+            promotion: promotion(
+              rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, rows: rowPartScales,
+              columns: columnPartScales),
+            sums: sums, accumulate: k0 > 0, next: next)
+        }
         guard isLast else { continue }
         for index in unsafe 0..<columnTiles.count {
           let block = task.blocks.lowerBound + index * tileBlocks

@@ -187,4 +187,23 @@ void bs_decode_multiply_amx(
   const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
   uint16_t *panel[2], float *c, bool accumulate);
 
+/// Tiles of 32 packed rows, one after the other.
+typedef struct {
+  const uint16_t *a;
+  ptrdiff_t tiles;
+  /// From one tile to the next; its second sixteen rows lie half of that behind the first.
+  ptrdiff_t tile_stride;
+  /// Whether the last tile has no more than sixteen rows.
+  bool last_is_half;
+  /// From the scales of one tile's rows to those of the next.
+  ptrdiff_t promotion_stride;
+} bs_amx_rows_t;
+
+/// Sums that take scales for some tiles of rows and tiles of outputs, from columns that are not decoded
+/// yet: those of the next part are while these are multiplied. `c` has all outputs of a tile of rows,
+/// then of the next one. `panel` holds the columns of two parts of one tile.
+void bs_decode_multiply_parts_amx(
+  const bs_amx_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
+  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, float *c, bool accumulate);
+
 #endif
