@@ -220,6 +220,35 @@ void BS_NAMED(bs_multiply)(
 
 // MARK: a few rows
 
+/// The sums of up to four rows over `depth` k whose codes begin at `words`. `format` and `rows` are
+/// constants where this is inlined.
+BS_INLINE void sum_rows(
+  bs_codes_t format, int rows, const float *x, ptrdiff_t x_stride, const uint32_t *words,
+  ptrdiff_t depth, f32x16 sums[4]
+) {
+  const ptrdiff_t per_word = codes_per_word(format);
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++) sums[row] = splat(0);
+  // One row alone would wait for each addition: its even and odd k have sums of their own.
+  f32x16 odd = splat(0);
+  for (ptrdiff_t k = 0; k < depth; k += per_word, words += 16) {
+    f32x16 values[8];
+    decode_word(format, LOAD(u32x16, words), values);
+    // Far enough ahead for memory's latency, and across the end of a page.
+    __builtin_prefetch((const char *)words + 2048);
+#pragma clang loop unroll(full)
+    for (int position = 0; position < per_word; position++) {
+      const f32x16 value = values[position];
+#pragma clang loop unroll(full)
+      for (int row = 0; row < rows; row++) {
+        f32x16 *sum = rows == 1 && position % 2 == 1 ? &odd : sums + row;
+        *sum = multiply_add(value, splat(x[row * x_stride + k + position]), *sum);
+      }
+    }
+  }
+  if (rows == 1) sums[0] += odd;
+}
+
 /// The sums of `rows` rows, a constant where this is inlined, over codes that share block scales.
 BS_INLINE void multiply_rows_as(
   bs_codes_t format, bool scaled, int rows, const float *x, ptrdiff_t x_stride,
@@ -227,47 +256,43 @@ BS_INLINE void multiply_rows_as(
 ) {
   const ptrdiff_t per_word = codes_per_word(format);
   const uint32_t *words = columns->codes;
-  const uint8_t *scales = columns->scales;
-  // The k whose sum takes a scale as a whole.
-  const ptrdiff_t block =
-    scaled ? columns->scale_block : promotion->depth ? promotion->depth : depth;
-  f32x16 sums[4];
+  f32x16 sums[4], partial[4];
 #pragma clang loop unroll(full)
   for (int row = 0; row < rows; row++) sums[row] = splat(0);
-  ptrdiff_t part = 0;
-  for (ptrdiff_t first = 0; first < depth; first += block, part++) {
-    const ptrdiff_t end = first + block < depth ? first + block : depth;
-    f32x16 partial[4];
-#pragma clang loop unroll(full)
-    for (int row = 0; row < rows; row++) partial[row] = splat(0);
-    for (ptrdiff_t k = first; k < end; k += per_word, words += 16) {
-      f32x16 values[8];
-      decode_word(format, LOAD(u32x16, words), values);
-      // Far enough ahead for memory's latency, and across the end of a page.
-      __builtin_prefetch((const char *)words + 2048);
-#pragma clang loop unroll(full)
-      for (int position = 0; position < per_word; position++) {
-        const f32x16 value = values[position];
+  if (scaled) {
+    const ptrdiff_t block = columns->scale_block;
+    const ptrdiff_t blocks = depth / block;
+    for (ptrdiff_t first = 0; first < blocks; first += 4) {
+      const ptrdiff_t count = first + 4 <= blocks ? 4 : blocks - first;
+      f32x16 scales[4];
+      if (count == 4) {
+        decode_four_scales(columns, columns->scales + first * 16, scales);
+      } else {
+        for (ptrdiff_t index = 0; index < count; index++) {
+          scales[index] = decode_scales(columns, columns->scales + (first + index) * 16);
+        }
+      }
+      for (ptrdiff_t index = 0; index < count; index++) {
+        const ptrdiff_t k = (first + index) * block;
+        sum_rows(format, rows, x + k, x_stride, words + k / per_word * 16, block, partial);
 #pragma clang loop unroll(full)
         for (int row = 0; row < rows; row++) {
-          partial[row] =
-            multiply_add(value, splat(x[row * x_stride + k + position]), partial[row]);
+          sums[row] = multiply_add(partial[row], scales[index], sums[row]);
         }
       }
     }
-    if (scaled) {
-      const f32x16 scale = decode_scales(columns, scales);
-      scales += 16;
-#pragma clang loop unroll(full)
-      for (int row = 0; row < rows; row++) sums[row] = multiply_add(partial[row], scale, sums[row]);
-    } else if (promotion->depth) {
+  } else {
+    // The k whose sum takes a scale as a whole.
+    const ptrdiff_t block = promotion->depth ? promotion->depth : depth;
+    ptrdiff_t part = 0;
+    for (ptrdiff_t first = 0; first < depth; first += block, part++) {
+      const ptrdiff_t count = first + block < depth ? block : depth - first;
+      sum_rows(format, rows, x + first, x_stride, words + first / per_word * 16, count, partial);
 #pragma clang loop unroll(full)
       for (int row = 0; row < rows; row++) {
-        sums[row] = promoted(sums[row], partial[row], promotion, part, row, 0);
+        sums[row] = promotion->depth ? promoted(sums[row], partial[row], promotion, part, row, 0)
+                                     : sums[row] + partial[row];
       }
-    } else {
-#pragma clang loop unroll(full)
-      for (int row = 0; row < rows; row++) sums[row] += partial[row];
     }
   }
 #pragma clang loop unroll(full)
