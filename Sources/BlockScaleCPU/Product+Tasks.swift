@@ -116,24 +116,3 @@ struct FoldedRowScales: Sendable {
       }
   }
 }
-
-/// A value of pointers whose memory outlives the threads that it is handed to.
-@safe
-struct UncheckedValue<Value>: @unchecked Sendable {
-  let value: Value
-
-  init(_ value: Value) {
-    self.value = value
-  }
-}
-
-/// A pointer into memory that threads write in parts of their own.
-@safe
-struct UncheckedPointer<Value>: @unchecked Sendable {
-  let value: UnsafeMutablePointer<Value>
-
-  init(_ value: UnsafeMutablePointer<Value>) {
-    // Only stored.
-    unsafe self.value = value
-  }
-}

@@ -117,7 +117,8 @@
       let last = rows % tileRows
       // The caller vouches for the extents.
       var source = unsafe bs_amx_rows_t(
-        a: a + 16 * k0, tiles: (rows + tileRows - 1) / tileRows, tile_stride: tileRows * paddedDepth,
+        a: a + 16 * k0, tiles: (rows + tileRows - 1) / tileRows,
+        tile_stride: tileRows * paddedDepth,
         last_is_half: (1...16).contains(last), promotion_stride: promotionStride)
       unsafe columns.flatMap { unsafe $0 }.withUnsafeBufferPointer { columns in
         unsafe withUnsafePointer(to: promotion) {

@@ -10,16 +10,14 @@
 #define BS_JOIN(name, tier) BS_JOIN_(name, tier)
 #define BS_NAMED(name) BS_JOIN(name, BS_TIER)
 
+#include "bs_gemm_kernels.h"
 #include "gemm_rows.h"
 
 enum { TILE_COLUMNS = 16 * BS_TILE_VECTORS };
 
-ptrdiff_t BS_NAMED(bs_tile_rows)(void) { return BS_TILE_ROWS; }
-ptrdiff_t BS_NAMED(bs_tile_columns)(void) { return TILE_COLUMNS; }
-
 // MARK: packing
 
-void BS_NAMED(bs_pack_words)(
+static void BS_NAMED(pack_words)(
   const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count, uint32_t *words
 ) {
   const uint8_t *bytes = rows;
@@ -90,7 +88,7 @@ BS_INLINE void decode_as(
   }
 }
 
-void BS_NAMED(bs_decode)(
+static void BS_NAMED(decode)(
   const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel, ptrdiff_t panel_stride
 ) {
 #define BS_CASE(format, place)                                                                     \
@@ -130,7 +128,7 @@ BS_INLINE void pack_rows_as(
   }
 }
 
-void BS_NAMED(bs_pack_rows)(
+static void BS_NAMED(pack_rows)(
   const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, float *a
 ) {
 #define BS_CASE(format)                                                                            \
@@ -141,7 +139,7 @@ void BS_NAMED(bs_pack_rows)(
 #undef BS_CASE
 }
 
-void BS_NAMED(bs_decode_rows)(
+static void BS_NAMED(decode_rows)(
   const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, float *x, ptrdiff_t x_stride
 ) {
 #define BS_CASE(format)                                                                            \
@@ -175,7 +173,7 @@ BS_INLINE f32x16 promoted(
   return multiply_add(sums, scale, to);
 }
 
-void BS_NAMED(bs_multiply)(
+static void BS_NAMED(multiply)(
   const float *a, const float *b, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
   ptrdiff_t c_stride, bool accumulate
 ) {
@@ -311,7 +309,7 @@ BS_INLINE void multiply_rows_of(
   }
 }
 
-void BS_NAMED(bs_multiply_rows)(
+static void BS_NAMED(multiply_rows)(
   const float *x, ptrdiff_t x_stride, ptrdiff_t rows, const bs_columns_t *columns, ptrdiff_t depth,
   const bs_promotion_t *promotion, float *c
 ) {
@@ -379,7 +377,7 @@ BS_INLINE void store_one(
   }
 }
 
-void BS_NAMED(bs_store)(
+static void BS_NAMED(store)(
   const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns, const bs_output_t *output,
   ptrdiff_t row, ptrdiff_t column
 ) {
@@ -420,3 +418,17 @@ void BS_NAMED(bs_store)(
     }
   }
 }
+
+// MARK: table
+
+static const bs_gemm_t BS_NAMED(table) = {
+  .tile_rows = BS_TILE_ROWS,
+  .tile_columns = TILE_COLUMNS,
+  .pack_words = BS_NAMED(pack_words),
+  .decode = BS_NAMED(decode),
+  .multiply = BS_NAMED(multiply),
+  .multiply_rows = BS_NAMED(multiply_rows),
+  .pack_rows = BS_NAMED(pack_rows),
+  .decode_rows = BS_NAMED(decode_rows),
+  .store = BS_NAMED(store),
+};
