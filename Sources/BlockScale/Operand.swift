@@ -120,6 +120,19 @@ extension BlockScaledMatrix {
   }
 }
 
+extension Operand {
+  /// Checks that the operand can stand on the left of a product.
+  ///
+  /// - Throws: ``BlockScaleError`` if a scale serves one column of several rows: such blocks are those
+  ///   of a transpose, which is multiplied from the right.
+  package func checkLeft() throws(BlockScaleError) {
+    if case .folded(_, _, let blocking) = scaling, blocking.columns == 1 {
+      throw BlockScaleError(
+        .wrongShape, "Blocks of \(blocking) cannot be multiplied from the left.")
+    }
+  }
+}
+
 /// The depth of the partial sums of a product: that of the operand whose blocks are smaller.
 ///
 /// - Throws: ``BlockScaleError`` if neither depth divides the other.

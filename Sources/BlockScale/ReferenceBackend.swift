@@ -21,6 +21,7 @@ extension ReferenceBackend {
         "The left operand has \(left.columns) columns and the right one \(right.columns); "
           + "a product sums along both.")
     }
+    try left.checkLeft()
     let partDepth = try commonPartDepth(left.partDepth, right.partDepth) ?? left.columns
     if let bias, bias.count != right.rows {
       throw BlockScaleError(

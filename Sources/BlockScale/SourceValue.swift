@@ -3,7 +3,7 @@
 public import Minifloat
 
 /// A type whose values can be quantized: `Float`, `BFloat16` or `Float16`.
-public protocol SourceValue: Sendable {
+public protocol SourceValue: Sendable, BitwiseCopyable {
   /// The same format as a value.
   static var sourceFormat: SourceFormat { get }
 

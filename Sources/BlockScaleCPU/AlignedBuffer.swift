@@ -16,17 +16,18 @@ final class AlignedBuffer: @unchecked Sendable {
 
   /// Allocates memory whose contents are not defined.
   init(byteCount: Int) {
-    self.byteCount = max(64, byteCount)
-    // Where pages of 2 MB fit, they are worth asking for: tiles come from many places at once.
+    // Pages of 2 MB are worth asking for where tiles come from many places at once.
     let huge = 2 << 20
-    let wantsHugePages = byteCount >= 2 * huge
+    let wantsHugePages = byteCount >= huge / 4
+    self.byteCount = max(64, byteCount)
+    let allocated = wantsHugePages ? (byteCount + huge - 1) / huge * huge : self.byteCount
     // Freed in deinit, with the same alignment.
     unsafe address = UnsafeMutableRawPointer.allocate(
-      byteCount: self.byteCount, alignment: wantsHugePages ? huge : 64)
+      byteCount: allocated, alignment: wantsHugePages ? huge : 64)
     #if os(Linux)
       if wantsHugePages {
         // Advice about memory that was just allocated; a refusal changes nothing.
-        _ = unsafe madvise(address, byteCount / huge * huge, MADV_HUGEPAGE)
+        _ = unsafe madvise(address, allocated, MADV_HUGEPAGE)
       }
     #endif
   }

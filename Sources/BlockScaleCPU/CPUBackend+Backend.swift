@@ -36,26 +36,25 @@ extension CPUBackend: Backend {
   /// - Complexity: O(rows × columns).
   public func transpose(_ matrix: Matrix<BFloat16>) -> Matrix<BFloat16> {
     let (rows, columns) = (matrix.rows, matrix.columns)
-    // Buffers of arrays that are alive during the call; bands of columns do not overlap.
-    let values = unsafe [BFloat16](unsafeUninitializedCapacity: rows * columns) { result, count in
-      unsafe matrix.values.withUnsafeBytes { source in
-        let band = 64
-        let to = unsafe UncheckedPointer(
-          UnsafeMutableRawPointer(result.baseAddress.unsafelyUnwrapped)
-            .assumingMemoryBound(to: UInt16.self))
-        let from = unsafe UncheckedValue(
-          source.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt16.self))
-        parallelFor((columns + band - 1) / band, threads: threads) { index in
-          let first = index * band
+    let values: [BFloat16] = filled(rows * columns) { result in
+      let band = 64
+      parallelFor((columns + band - 1) / band, threads: threads) { index in
+        let first = index * band
+        let width = min(band, columns - first)
+        // The array is alive during the call; bands of columns do not overlap.
+        unsafe matrix.values.withUnsafeBytes { source in
+          let from = unsafe source.baseAddress.unsafelyUnwrapped.assumingMemoryBound(
+            to: UInt16.self)
+          let to = unsafe UnsafeMutableRawPointer(
+            result.pointer(first * rows, count: width * rows)
+          ).assumingMemoryBound(to: UInt16.self)
           // Some rows at a time, whose values of the band stay in the cache.
           for row in stride(from: 0, to: rows, by: band) {
             unsafe bs_transpose_16_bit(
-              from.value + row * columns + first, columns, min(band, rows - row),
-              min(band, columns - first), to.value + first * rows + row, rows)
+              from + row * columns + first, columns, min(band, rows - row), width, to + row, rows)
           }
         }
       }
-      count = rows * columns
     }
     return Matrix(unchecked: values, rows: columns, columns: rows)
   }
@@ -64,27 +63,27 @@ extension CPUBackend: Backend {
   public func addColumnSums(of matrix: Matrix<BFloat16>, to sums: inout [Float]) {
     precondition(sums.count == matrix.columns, "There is one sum for each column")
     let (rows, columns) = (matrix.rows, matrix.columns)
-    // Buffers of arrays that are alive during the call; bands of columns do not overlap.
-    unsafe sums.withUnsafeMutableBufferPointer { sums in
-      unsafe matrix.values.withUnsafeBytes { source in
-        // Some vectors at a time: a row's part is whole cache lines, and the sums stay in the cache.
-        let band = 256
-        let to = unsafe UncheckedPointer(sums.baseAddress.unsafelyUnwrapped)
-        let from = unsafe UncheckedValue(source.baseAddress.unsafelyUnwrapped)
-        parallelFor((columns + band - 1) / band, threads: threads) { index in
-          let first = index * band
-          let count = min(band, columns - first)
-          let whole = count / 16 * 16
+    sums.withOutput { sums in
+      // Some vectors at a time: a row's part is whole cache lines, and the sums stay in the cache.
+      let band = 256
+      parallelFor((columns + band - 1) / band, threads: threads) { index in
+        let first = index * band
+        let count = min(band, columns - first)
+        let whole = count / 16 * 16
+        // The array is alive during the call; bands of columns do not overlap.
+        unsafe matrix.values.withUnsafeBytes { source in
+          let to = unsafe sums.pointer(first, count: count)
           for row in 0..<rows {
-            let values = unsafe from.value + (row * columns + first) * 2
+            let values =
+              unsafe source.baseAddress.unsafelyUnwrapped + (row * columns + first) * 2
             for column in stride(from: 0, to: whole, by: 16) {
-              let place = unsafe UnsafeMutableRawPointer(to.value + first + column)
+              let place = unsafe UnsafeMutableRawPointer(to + column)
               let sum =
                 unsafe Float.loadSixteen(place) + BFloat16.loadSixteen(values + 2 * column)
               unsafe place.storeBytes(of: sum, as: SIMD16<Float>.self)
             }
             for column in whole..<count {
-              unsafe to.value[first + column] += BFloat16.load(values + 2 * column)
+              unsafe to[column] += BFloat16.load(values + 2 * column)
             }
           }
         }

@@ -25,7 +25,7 @@ extension CPUBackend {
       let end = start + UInt64(seconds * 1e9)
       // Every thread repeats until the time is over.
       let counts = AlignedBuffer(byteCount: threads * 64)
-      let address = unsafe UncheckedPointer(unsafe counts.pointer(to: Int.self))
+      let places = counts.output(of: Int.self)
       parallelFor(threads, threads: threads) { thread in
         let elementBytes = MemoryLayout<Kernels.Element>.stride
         let a = AlignedBuffer(byteCount: rows * depth * elementBytes)
@@ -51,10 +51,11 @@ extension CPUBackend {
         extendLifetime(a)
         extendLifetime(b)
         extendLifetime(c)
-        unsafe address.value[thread * 8] = count
+        // Each thread has a cache line of its own.
+        unsafe places.pointer(thread * 8, count: 1).pointee = count
       }
       let elapsed = Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
-      let total = (0..<threads).reduce(0) { unsafe $0 + address.value[$1 * 8] }
+      let total = (0..<threads).reduce(0) { unsafe $0 + places.pointer($1 * 8, count: 1).pointee }
       extendLifetime(counts)
       return Double(total) * operations / elapsed
     }

@@ -21,13 +21,10 @@ extension CPUBackend {
     _ left: Operand, _ right: PackedMatrix, bias: [Float]? = nil, as type: Value.Type = Value.self
   ) throws(BlockScaleError) -> Matrix<Value> {
     let partDepth = try check(left, right, bias: bias)
-    // A buffer of the result's size, which the product fills.
-    let values = unsafe [Value](unsafeUninitializedCapacity: left.rows * right.outputs) {
-      unsafe run(
+    let values: [Value] = filled(left.rows * right.outputs) {
+      run(
         left, right, partDepth: partDepth, bias: bias, adds: false,
-        format: Value.sourceFormat.kernelFormat,
-        into: UnsafeMutableRawPointer($0.baseAddress.unsafelyUnwrapped))
-      $1 = left.rows * right.outputs
+        format: Value.sourceFormat.kernelFormat, into: $0.bytes)
     }
     return try Matrix(values, rows: left.rows, columns: right.outputs)
   }
@@ -43,11 +40,10 @@ extension CPUBackend {
     guard result.rows == left.rows, result.columns == right.outputs else {
       throw .productShape(left, outputs: right.outputs, depth: right.depth, result)
     }
-    // A buffer of the result's size.
-    unsafe result.values.withUnsafeMutableBytes {
-      unsafe run(
+    result.values.withOutput {
+      run(
         left, right, partDepth: partDepth, bias: bias, adds: adding,
-        format: Value.sourceFormat.kernelFormat, into: $0.baseAddress.unsafelyUnwrapped)
+        format: Value.sourceFormat.kernelFormat, into: $0.bytes)
     }
   }
 
@@ -64,27 +60,23 @@ extension CPUBackend {
       throw BlockScaleError(
         .wrongShape, "The bias has \(bias.count) values for \(right.outputs) outputs.")
     }
-    if case .folded(_, _, let blocking) = left.scaling, blocking.columns == 1 {
-      throw BlockScaleError(
-        .wrongShape, "Blocks of \(blocking) cannot be multiplied from the left.")
-    }
+    try left.checkLeft()
     return try commonPartDepth(left.partDepth, right.partDepth)
   }
 
   private func run(
     _ left: Operand, _ right: PackedMatrix, partDepth: Int?, bias: [Float]?, adds: Bool,
-    format: bs_values_t, into values: UnsafeMutableRawPointer
+    format: bs_values_t, into values: Output<UInt8>
   ) {
-    // The caller's memory has room for the product.
     #if arch(x86_64)
       if tier == .amx {
-        unsafe Product(
+        Product(
           AMXKernels(), threads: threads, left: left, right: right, partDepth: partDepth
         ).run(into: values, format: format, bias: bias, adds: adds)
         return
       }
     #endif
-    unsafe Product(
+    Product(
       FP32Kernels(tier), threads: threads, left: left, right: right, partDepth: partDepth
     ).run(into: values, format: format, bias: bias, adds: adds)
   }

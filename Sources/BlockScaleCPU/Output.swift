@@ -22,6 +22,35 @@
   }
 }
 
+extension Output where Value: BitwiseCopyable {
+  /// The same memory in bytes.
+  var bytes: Output<UInt8> {
+    // Plain bits, of which any byte may be looked at; as many as before.
+    unsafe Output<UInt8>(
+      UnsafeMutableRawPointer(base).assumingMemoryBound(to: UInt8.self),
+      count: count * MemoryLayout<Value>.stride)
+  }
+}
+
+extension AlignedBuffer {
+  /// The memory for threads to fill, which the caller keeps alive meanwhile.
+  func output<Value: BitwiseCopyable>(of type: Value.Type) -> Output<Value> {
+    // All of the buffer, and no more.
+    unsafe Output(pointer(to: type), count: byteCount / MemoryLayout<Value>.stride)
+  }
+}
+
+extension Array where Element: BitwiseCopyable {
+  /// Calls `body` with the elements for threads to change.
+  mutating func withOutput(_ body: (Output<Element>) -> Void) {
+    guard !isEmpty else { return }
+    // The array is alive during the call.
+    unsafe withUnsafeMutableBufferPointer { buffer in
+      unsafe body(Output(buffer.baseAddress.unsafelyUnwrapped, count: buffer.count))
+    }
+  }
+}
+
 /// An array whose elements `body` writes, every one of them.
 func filled<Value: BitwiseCopyable>(_ count: Int, _ body: (Output<Value>) -> Void) -> [Value] {
   // Values are plain bits, and the body writes them all.

@@ -91,18 +91,18 @@ extension CPUBackend {
     let blockWords = paddedDepth / 2 * 16
     let codes = AlignedBuffer(byteCount: (outputs + 15) / 16 * blockWords * 4)
     if depth < paddedDepth || outputs % 16 != 0 { codes.clear() }
-    // The array is alive during the call; every pair of rows has words of its own in each block.
-    unsafe matrix.values.withUnsafeBytes { values in
-      let from = unsafe UncheckedValue(
-        values.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt16.self))
-      let to = unsafe UncheckedPointer(codes.pointer(to: UInt32.self))
-      // Some pairs at a time, so that each block's words are written in runs.
-      let run = 16
-      parallelFor(((depth + 1) / 2 + run - 1) / run, threads: threads) { index in
+    let words = codes.output(of: UInt32.self)
+    // Some pairs at a time, so that each block's words are written in runs.
+    let run = 16
+    parallelFor(((depth + 1) / 2 + run - 1) / run, threads: threads) { index in
+      // The array is alive during the call; every pair of rows has words of its own in each block.
+      unsafe matrix.values.withUnsafeBytes { values in
+        let from = unsafe values.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt16.self)
+        let to = unsafe words.pointer(0, count: (outputs + 15) / 16 * blockWords)
         for pair in index * run..<min((depth + 1) / 2, (index + 1) * run) {
-          let first = unsafe from.value + 2 * pair * outputs
+          let first = unsafe from + 2 * pair * outputs
           unsafe bs_pack_row_pairs(
-            first, 2 * pair + 1 < depth ? first + outputs : nil, outputs, to.value + pair * 16,
+            first, 2 * pair + 1 < depth ? first + outputs : nil, outputs, to + pair * 16,
             blockWords)
         }
       }

@@ -17,8 +17,10 @@ struct Tasks: Sendable {
   let taskBlocks: Int
   /// The k that a task works on at once.
   let depth: Int
-  /// Whether that is less than all of it, so that sums wait from one run of k to the next.
-  let cutsDepth: Bool
+  /// Whether the columns are decoded while they are multiplied with all rows of a task.
+  let decodesAlong: Bool
+  /// Whether the sums of all rows of a task wait: from one run of k to the next, or for one another.
+  let keepsSums: Bool
 
   var count: Int { rowTasks * blockTasks }
   private var rowTasks: Int { (rowTiles + taskRowTiles - 1) / taskRowTiles }
@@ -26,14 +28,14 @@ struct Tasks: Sendable {
 
   init(
     kernels: some TileKernels, threads: Int, rowTiles: Int, blockCount: Int, depth: Int,
-    partDepth: Int?
+    partDepth: Int?, decodes: Bool
   ) {
     self.rowTiles = rowTiles
     self.blockCount = blockCount
     // Parts are never cut.
     let unit = partDepth ?? 32
     self.depth = min(depth, max(1, kernels.blockDepth / unit) * unit)
-    cutsDepth = self.depth < depth
+    let cutsDepth = self.depth < depth
     var taskBlocks = kernels.blockColumns / 16
     var taskRowTiles = rowTiles
     if cutsDepth {
@@ -54,6 +56,8 @@ struct Tasks: Sendable {
     }
     self.taskBlocks = taskBlocks
     self.taskRowTiles = taskRowTiles
+    decodesAlong = decodes && partDepth != nil && taskRowTiles <= kernels.decodingRowTiles
+    keepsSums = cutsDepth || decodesAlong
   }
 
   subscript(index: Int) -> Task {
@@ -76,9 +80,9 @@ struct TaskScratch<Kernels: TileKernels> {
     let columnTiles =
       (tasks.taskBlocks * 16 + kernels.tileColumns - 1) / kernels.tileColumns
     panel = AlignedBuffer(
-      byteCount: columnTiles * kernels.tileColumns * tasks.depth
+      byteCount: max(2, columnTiles) * kernels.tileColumns * tasks.depth
         * MemoryLayout<Kernels.Element>.stride)
-    let sumTiles = columnTiles * (tasks.cutsDepth ? tasks.taskRowTiles : 1)
+    let sumTiles = columnTiles * (tasks.keepsSums ? tasks.taskRowTiles : 1)
     sums = AlignedBuffer(byteCount: sumTiles * kernels.tileRows * kernels.tileColumns * 4)
   }
 }
@@ -110,26 +114,5 @@ struct FoldedRowScales: Sendable {
         let first = row / min(blocking.rows, operand.rows) * grid.columns
         return scales[first..<first + grid.columns]
       }
-  }
-}
-
-/// A value of pointers whose memory outlives the threads that it is handed to.
-@safe
-struct UncheckedValue<Value>: @unchecked Sendable {
-  let value: Value
-
-  init(_ value: Value) {
-    self.value = value
-  }
-}
-
-/// A pointer into memory that threads write in parts of their own.
-@safe
-struct UncheckedPointer<Value>: @unchecked Sendable {
-  let value: UnsafeMutablePointer<Value>
-
-  init(_ value: UnsafeMutablePointer<Value>) {
-    // Only stored.
-    unsafe self.value = value
   }
 }

@@ -73,9 +73,7 @@ struct Product<Kernels: TileKernels>: Sendable {
   ///   - values: Receives M×N values.
   ///   - bias: N values, or none.
   ///   - adds: Whether the product is added to what is there.
-  func run(
-    into values: UnsafeMutableRawPointer, format: bs_values_t, bias: [Float]?, adds: Bool
-  ) {
+  func run(into values: Output<UInt8>, format: bs_values_t, bias: [Float]?, adds: Bool) {
     let leftFactor = left.factor * (leftScales?.factor ?? 1)
     var factor = leftFactor * right.factor
     var outputScales = right.outputScales
@@ -87,25 +85,58 @@ struct Product<Kernels: TileKernels>: Sendable {
         ? [Float](repeating: right.factor, count: right.blockCount * 16)
         : outputScales.map { $0 * right.factor }
     }
-    // Buffers of arrays and operands that are alive during the call.
+    let result = Result(
+      values: values, format: format, adds: adds, factor: factor, outputScales: outputScales,
+      bias: bias ?? [])
+    // Scales folded into columns and scales of partial sums together need tiles.
+    let few =
+      left.rows <= kernels.fewRows
+      && (right.format.scalePlace == BS_SCALES_NONE
+        || right.format.scalePlace == BS_SCALES_BY_OUTPUT && partDepth == nil)
+    if few {
+      multiplyFewRows(result)
+    } else {
+      multiplyTiles(result)
+    }
+  }
+
+  /// Where sums go, and what is done to them on the way.
+  private struct Result: Sendable {
+    let values: Output<UInt8>
+    let format: bs_values_t
+    let adds: Bool
+    let factor: Float
+    let outputScales: [Float]
+    let bias: [Float]
+  }
+
+  /// What kernels read beside rows and columns, and where they write, for one thread.
+  @unsafe
+  private struct Places {
+    let output: bs_output_t
+    let rowPartScales: UnsafeBufferPointer<Float>
+    let columnPartScales: UnsafeBufferPointer<Float>
+  }
+
+  /// Calls `body` with what kernels read and write.
+  private func withPlaces(_ result: Result, _ body: (Places) -> Void) {
+    let width = result.format == BS_VALUES_FP32 ? 4 : 2
+    // Buffers of arrays that are alive during the call; the result has room for all outputs.
     unsafe rowScales.withUnsafeBufferPointer { rowScales in
-      unsafe outputScales.withUnsafeBufferPointer { outputScales in
-        unsafe (bias ?? []).withUnsafeBufferPointer { bias in
-          let output = unsafe bs_output_t(
-            values: values, stride: right.outputs, format: format, accumulate: adds, scale: factor,
-            row_scales: rowScales.isEmpty ? nil : rowScales.baseAddress,
-            column_scales: outputScales.isEmpty ? nil : outputScales.baseAddress,
-            bias: bias.isEmpty ? nil : bias.baseAddress)
-          unsafe withRows { source in
-            // Scales folded into columns and scales of partial sums together need tiles.
-            let few =
-              left.rows <= kernels.fewRows
-              && (right.format.scalePlace == BS_SCALES_NONE
-                || right.format.scalePlace == BS_SCALES_BY_OUTPUT && partDepth == nil)
-            if few {
-              unsafe multiplyFewRows(source, output)
-            } else {
-              unsafe multiplyTiles(source, output)
+      unsafe result.outputScales.withUnsafeBufferPointer { outputScales in
+        unsafe result.bias.withUnsafeBufferPointer { bias in
+          unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in
+            unsafe columnPartScales.withUnsafeBufferPointer { columnPartScales in
+              let output = unsafe bs_output_t(
+                values: result.values.pointer(0, count: left.rows * right.outputs * width),
+                stride: right.outputs, format: result.format, accumulate: result.adds,
+                scale: result.factor, row_scales: rowScales.isEmpty ? nil : rowScales.baseAddress,
+                column_scales: outputScales.isEmpty ? nil : outputScales.baseAddress,
+                bias: bias.isEmpty ? nil : bias.baseAddress)
+              unsafe body(
+                Places(
+                  output: output, rowPartScales: rowPartScales,
+                  columnPartScales: columnPartScales))
             }
           }
         }
@@ -115,6 +146,7 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   /// Calls `body` with the left operand as kernels read it.
   private func withRows(_ body: (bs_rows_t) -> Void) {
+    // Buffers of arrays that are alive during the call.
     unsafe left.withCodes { codes in
       unsafe (leftScales?.codes ?? []).withUnsafeBufferPointer { scales in
         unsafe body(
@@ -131,9 +163,9 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   /// The scales of partial sums from `k0` on.
   private func promotion(
-    rowTile: Int, block: Int, k0: Int, rows: UnsafeBufferPointer<Float>,
-    columns: UnsafeBufferPointer<Float>
+    rowTile: Int, block: Int, k0: Int, _ places: Places
   ) -> bs_promotion_t {
+    let (rows, columns) = unsafe (places.rowPartScales, places.columnPartScales)
     guard let partDepth else { return unsafe bs_promotion_t() }
     let parts = (left.columns + partDepth - 1) / partDepth
     let first = k0 / partDepth
@@ -153,37 +185,34 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   // MARK: Tiles
 
-  private func multiplyTiles(_ source: bs_rows_t, _ output: bs_output_t) {
+  private func multiplyTiles(_ result: Result) {
     let tileRows = kernels.tileRows
     let paddedDepth = right.paddedDepth
     let rowTiles = (left.rows + tileRows - 1) / tileRows
     let packed = AlignedBuffer(
       byteCount: rowTiles * tileRows * paddedDepth * MemoryLayout<Kernels.Element>.stride)
-    let rows = unsafe UncheckedPointer(unsafe packed.pointer(to: Kernels.Element.self))
+    let rows = packed.output(of: Kernels.Element.self)
     let tasks = Tasks(
       kernels: kernels, threads: threads, rowTiles: rowTiles, blockCount: right.blockCount,
-      depth: paddedDepth, partDepth: partDepth)
-    let source = unsafe UncheckedValue(unsafe source)
-    let output = unsafe UncheckedValue(unsafe output)
+      depth: paddedDepth, partDepth: partDepth,
+      decodes: Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16)
     parallelFor(rowTiles, threads: threads) { tile in
       let first = tile * tileRows
-      // Each tile has its own part of the buffer.
-      unsafe kernels.packRows(
-        source.value, row: first, rows: min(tileRows, left.rows - first),
-        paddedDepth: paddedDepth, into: rows.value + first * paddedDepth)
+      unsafe withRows { source in
+        // Each tile has its own part of the buffer.
+        unsafe kernels.packRows(
+          source, row: first, rows: min(tileRows, left.rows - first), paddedDepth: paddedDepth,
+          into: rows.pointer(first * paddedDepth, count: tileRows * paddedDepth))
+      }
     }
-    unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in
-      unsafe columnPartScales.withUnsafeBufferPointer { columnPartScales in
-        let rowPartScales = unsafe UncheckedValue(unsafe rowPartScales)
-        let columnPartScales = unsafe UncheckedValue(unsafe columnPartScales)
-        parallelFor(tasks.count, threads: threads, scratch: { TaskScratch(tasks, kernels) }) {
-          index, scratch in
-          kernels.begin()
-          unsafe run(
-            tasks[index], tasks, rows: rows.value, output: output.value, scratch: scratch,
-            rowPartScales: rowPartScales.value, columnPartScales: columnPartScales.value)
-          kernels.end()
-        }
+    parallelFor(tasks.count, threads: threads, scratch: { TaskScratch(tasks, kernels) }) {
+      index, scratch in
+      unsafe withPlaces(result) { places in
+        kernels.begin()
+        unsafe run(
+          tasks[index], tasks, rows: rows.pointer(0, count: rowTiles * tileRows * paddedDepth),
+          places, scratch: scratch)
+        kernels.end()
       }
     }
     extendLifetime(packed)
@@ -191,8 +220,7 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   private func run(
     _ task: Tasks.Task, _ tasks: Tasks, rows: UnsafeMutablePointer<Kernels.Element>,
-    output: bs_output_t, scratch: TaskScratch<Kernels>,
-    rowPartScales: UnsafeBufferPointer<Float>, columnPartScales: UnsafeBufferPointer<Float>
+    _ places: Places, scratch: TaskScratch<Kernels>
   ) {
     let (tileRows, tileColumns) = (kernels.tileRows, kernels.tileColumns)
     let paddedDepth = right.paddedDepth
@@ -211,15 +239,28 @@ struct Product<Kernels: TileKernels>: Sendable {
     for k0 in stride(from: 0, to: paddedDepth, by: tasks.depth) {
       let depth = min(tasks.depth, paddedDepth - k0)
       let isLast = k0 + depth == paddedDepth
+      if tasks.decodesAlong {
+        let first = task.rowTiles.lowerBound * tileRows
+        // The task's own part of the packed rows, and the scratch, which was made for these tasks.
+        unsafe kernels.decodeAndMultiply(
+          rows + first * paddedDepth,
+          rows: min(left.rows, task.rowTiles.upperBound * tileRows) - first,
+          paddedDepth: paddedDepth, columns: columnTiles,
+          panel: scratch.panel.pointer(to: Kernels.Element.self), k0: k0, depth: depth,
+          promotion: promotion(
+            rowTile: task.rowTiles.lowerBound, block: task.blocks.lowerBound, k0: k0, places),
+          promotionStride: rowPartScales.count / tasks.rowTiles,
+          sums: scratch.sums.pointer(to: Float.self), accumulate: k0 > 0)
+      }
       for rowTile in task.rowTiles {
         let row = rowTile * tileRows
         let rowCount = min(tileRows, left.rows - row)
         // The tile's own part of the packed rows.
         let a = unsafe rows + row * paddedDepth
         let isFirst = rowTile == task.rowTiles.lowerBound
-        // Where k is cut, the sums of all rows wait for the next run.
+        // Where they wait, all rows have sums of their own.
         let place =
-          unsafe tasks.cutsDepth
+          unsafe tasks.keepsSums
           ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count * sumCount : 0
         // Inside the scratch, which was made for these tasks.
         let sums = unsafe scratch.sums.pointer(to: Float.self) + place
@@ -230,21 +271,22 @@ struct Product<Kernels: TileKernels>: Sendable {
             UnsafeRawPointer(a + tileRows * paddedDepth),
             tileRows * depth * MemoryLayout<Kernels.Element>.stride
           ) : nil
-        unsafe kernels.multiply(
-          a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
-          panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
-          decodes: decodes && isFirst, k0: k0, depth: depth,
-          promotion: promotion(
-            rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, rows: rowPartScales,
-            columns: columnPartScales),
-          sums: sums, accumulate: k0 > 0, next: next)
+        if !tasks.decodesAlong {
+          unsafe kernels.multiply(
+            a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
+            panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
+            decodes: decodes && isFirst, k0: k0, depth: depth,
+            promotion: promotion(
+              rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, places),
+            sums: sums, accumulate: k0 > 0, next: next)
+        }
         guard isLast else { continue }
         for index in unsafe 0..<columnTiles.count {
           let block = task.blocks.lowerBound + index * tileBlocks
           let blocks = min(tileBlocks, task.blocks.upperBound - block)
           unsafe kernels.store(
             sums + index * sumCount, stride: tileColumns, rows: rowCount,
-            columns: min(blocks * 16, right.outputs - block * 16), output: output, row: row,
+            columns: min(blocks * 16, right.outputs - block * 16), output: places.output, row: row,
             column: block * 16)
         }
       }
@@ -253,36 +295,33 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   // MARK: A few rows
 
-  private func multiplyFewRows(_ source: bs_rows_t, _ output: bs_output_t) {
+  private func multiplyFewRows(_ result: Result) {
     let paddedDepth = right.paddedDepth
     let decoded = AlignedBuffer(byteCount: left.rows * paddedDepth * 4)
     decoded.clear()
-    let x = unsafe UncheckedPointer(unsafe decoded.pointer(to: Float.self))
-    unsafe kernels.decodeRows(source, rows: left.rows, into: x.value, stride: paddedDepth)
+    let x = decoded.output(of: Float.self)
+    unsafe withRows {
+      unsafe kernels.decodeRows(
+        $0, rows: left.rows, into: x.pointer(0, count: left.rows * paddedDepth),
+        stride: paddedDepth)
+    }
     // Enough work for a task to be worth handing out, and enough tasks for all threads.
     let taskBlocks = max(1, min(8, right.blockCount / 4 / threads))
     let taskCount = (right.blockCount + taskBlocks - 1) / taskBlocks
-    let output = unsafe UncheckedValue(unsafe output)
-    unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in
-      unsafe columnPartScales.withUnsafeBufferPointer { columnPartScales in
-        let rowPartScales = unsafe UncheckedValue(unsafe rowPartScales)
-        let columnPartScales = unsafe UncheckedValue(unsafe columnPartScales)
-        parallelFor(
-          taskCount, threads: threads, scratch: { AlignedBuffer(byteCount: left.rows * 64) }
-        ) { task, scratch in
-          let sums = unsafe scratch.pointer(to: Float.self)
-          for block in task * taskBlocks..<min((task + 1) * taskBlocks, right.blockCount) {
-            unsafe kernels.multiplyRows(
-              x.value, stride: paddedDepth, rows: left.rows,
-              columns: right.columns(ofBlock: block), depth: paddedDepth,
-              promotion: promotion(
-                rowTile: 0, block: block, k0: 0, rows: rowPartScales.value,
-                columns: columnPartScales.value),
-              sums: sums)
-            unsafe kernels.store(
-              sums, stride: 16, rows: left.rows, columns: min(16, right.outputs - block * 16),
-              output: output.value, row: 0, column: block * 16)
-          }
+    parallelFor(
+      taskCount, threads: threads, scratch: { AlignedBuffer(byteCount: left.rows * 64) }
+    ) { task, scratch in
+      unsafe withPlaces(result) { places in
+        let sums = unsafe scratch.pointer(to: Float.self)
+        for block in task * taskBlocks..<min((task + 1) * taskBlocks, right.blockCount) {
+          // The rows' own buffer, and sums for as many rows.
+          unsafe kernels.multiplyRows(
+            x.pointer(0, count: left.rows * paddedDepth), stride: paddedDepth, rows: left.rows,
+            columns: right.columns(ofBlock: block), depth: paddedDepth,
+            promotion: promotion(rowTile: 0, block: block, k0: 0, places), sums: sums)
+          unsafe kernels.store(
+            sums, stride: 16, rows: left.rows, columns: min(16, right.outputs - block * 16),
+            output: places.output, row: 0, column: block * 16)
         }
       }
     }

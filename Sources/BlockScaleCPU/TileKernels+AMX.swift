@@ -14,6 +14,8 @@
     // A panel of 128 outputs by 4096 k takes one megabyte, half of the second-level cache.
     let blockColumns = 128
     let blockDepth = 4096
+    // Their rows take a megabyte at 4096 k, half of the second-level cache.
+    let decodingRowTiles = 4
     // From four rows on tiles are as quick as vectors.
     let fewRows = 3
 
@@ -103,6 +105,25 @@
             unsafe bs_decode_multiply_amx(
               &operands, columns.baseAddress, k0, depth, $0, sums, accumulate)
           }
+        }
+      }
+    }
+
+    func decodeAndMultiply(
+      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+      panel: UnsafeMutablePointer<UInt16>, k0: Int, depth: Int, promotion: bs_promotion_t,
+      promotionStride: Int, sums: UnsafeMutablePointer<Float>, accumulate: Bool
+    ) {
+      let last = rows % tileRows
+      // The caller vouches for the extents.
+      var source = unsafe bs_amx_rows_t(
+        a: a + 16 * k0, tiles: (rows + tileRows - 1) / tileRows,
+        tile_stride: tileRows * paddedDepth,
+        last_is_half: (1...16).contains(last), promotion_stride: promotionStride)
+      unsafe columns.flatMap { unsafe $0 }.withUnsafeBufferPointer { columns in
+        unsafe withUnsafePointer(to: promotion) {
+          unsafe bs_decode_multiply_parts_amx(
+            &source, columns.baseAddress, columns.count / 2, k0, depth, $0, panel, sums, accumulate)
         }
       }
     }

@@ -43,6 +43,23 @@ protocol TileKernels: Sendable {
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
     next: (address: UnsafeRawPointer, bytes: Int)?)
 
+  /// The most tiles of rows for which columns are better decoded by `decodeAndMultiply`.
+  var decodingRowTiles: Int { get }
+
+  /// Multiplies some tiles of packed rows with tiles of columns that lie side by side, for sums that
+  /// take scales in parts, and decodes the columns meanwhile.
+  ///
+  /// - Parameters:
+  ///   - rows: All rows, of which the last tile may have fewer than the others.
+  ///   - panel: Room for the columns of two tiles.
+  ///   - promotion: Scales of partial sums of the first tile; those of the others follow.
+  ///   - promotionStride: From the scales of one tile's rows to those of the next.
+  ///   - sums: The tiles of sums of the first tile of rows, then of the next.
+  func decodeAndMultiply(
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+    panel: UnsafeMutablePointer<Element>, k0: Int, depth: Int, promotion: bs_promotion_t,
+    promotionStride: Int, sums: UnsafeMutablePointer<Float>, accumulate: Bool)
+
   /// Rows as FP32 for `multiplyRows`.
   func decodeRows(_ source: bs_rows_t, rows: Int, into x: UnsafeMutablePointer<Float>, stride: Int)
 
@@ -55,4 +72,16 @@ protocol TileKernels: Sendable {
   func store(
     _ sums: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int, output: bs_output_t,
     row: Int, column: Int)
+}
+
+extension TileKernels {
+  var decodingRowTiles: Int { 0 }
+
+  func decodeAndMultiply(
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+    panel: UnsafeMutablePointer<Element>, k0: Int, depth: Int, promotion: bs_promotion_t,
+    promotionStride: Int, sums: UnsafeMutablePointer<Float>, accumulate: Bool
+  ) {
+    preconditionFailure("These kernels decode columns before they multiply")
+  }
 }

@@ -187,17 +187,34 @@ BS_INLINE void store_sums(bool two, float *c) {
   }
 }
 
-/// Adds the products of 32 k.
+/// What passes the first-level cache by, so that it does not push out what is soon read again.
+typedef enum { ROWS_STREAM, COLUMNS_STREAM } stream_t;
+
+#define LOAD_ROWS(tile, address)                                                                   \
+  if (stream == ROWS_STREAM) {                                                                     \
+    _tile_stream_loadd(tile, address, 64);                                                         \
+  } else {                                                                                         \
+    _tile_loadd(tile, address, 64);                                                                \
+  }
+#define LOAD_COLUMNS(tile, address)                                                                \
+  if (stream == COLUMNS_STREAM) {                                                                  \
+    _tile_stream_loadd(tile, address, 64);                                                         \
+  } else {                                                                                         \
+    _tile_loadd(tile, address, 64);                                                                \
+  }
+
+/// Adds the products of 32 k. `two` and `stream` are constants where this is inlined.
 BS_INLINE void multiply_step(
-  bool two, const uint16_t *a0, const uint16_t *a1, const uint16_t *b0, const uint16_t *b1
+  bool two, stream_t stream, const uint16_t *a0, const uint16_t *a1, const uint16_t *b0,
+  const uint16_t *b1
 ) {
-  _tile_loadd(4, a0, 64);
-  _tile_loadd(6, b0, 64);
+  LOAD_ROWS(4, a0)
+  LOAD_COLUMNS(6, b0)
   _tile_dpbf16ps(0, 4, 6);
-  _tile_loadd(7, b1, 64);
+  LOAD_COLUMNS(7, b1)
   _tile_dpbf16ps(1, 4, 7);
   if (two) {
-    _tile_loadd(5, a1, 64);
+    LOAD_ROWS(5, a1)
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
@@ -205,21 +222,20 @@ BS_INLINE void multiply_step(
 
 /// The sums of one part on their way to `c`: some rows at a time, between the products of the next.
 typedef struct {
-  const float *sums;
+  /// Four hardware tiles, in the order of their numbers.
+  float sums[4 * 256] __attribute__((aligned(64)));
   /// Scales of outputs, unless one serves them all; and of rows, times that one.
   f32x16 column_scales[2];
   float row_scales[32] __attribute__((aligned(64)));
   float *c;
-  bool accumulate;
 } part_t;
 
+/// The scales of the sums that have been formed, and where they go.
 BS_INLINE void finish_part(
-  part_t *result, const float *sums, const bs_promotion_t *promotion, bool equal, ptrdiff_t part,
-  ptrdiff_t tile, float *c, bool accumulate
+  part_t *result, const bs_promotion_t *promotion, bool equal, ptrdiff_t part, ptrdiff_t tile,
+  float *c
 ) {
-  result->sums = sums;
   result->c = c;
-  result->accumulate = accumulate;
   f32x16 common = splat(1);
   if (promotion->columns) {
     const float *scales = promotion->columns + part * promotion->column_stride
@@ -230,6 +246,8 @@ BS_INLINE void finish_part(
       result->column_scales[0] = LOAD(f32x16, scales);
       result->column_scales[1] = LOAD(f32x16, scales + promotion->column_block_stride);
     }
+  } else if (!equal) {
+    result->column_scales[0] = result->column_scales[1] = common;
   }
   for (int half = 0; half < 2; half++) {
     f32x16 rows = common;
@@ -242,18 +260,119 @@ BS_INLINE void finish_part(
 
 /// `equal` says that a part has one scale for all outputs; a constant where this is inlined.
 BS_INLINE void promote_rows(const part_t *part, bool equal, int first, int end) {
-  float *c = part->c;
 #pragma clang loop unroll_count(2)
   for (int row = first; row < end; row++) {
+    const float *sums = part->sums + row / 16 * 512 + row % 16 * 16;
 #pragma clang loop unroll(full)
-    for (int block = 0; block < 2; block++) {
-      const ptrdiff_t place = row * SUMS_STRIDE + 16 * block;
-      const f32x16 old = part->accumulate ? LOAD(f32x16, c + place) : splat(0);
+    for (int half = 0; half < 2; half++) {
+      float *c = part->c + row * SUMS_STRIDE + 16 * half;
       f32x16 scale = splat(part->row_scales[row]);
-      if (!equal) scale *= part->column_scales[block];
-      STORE(c + place, multiply_add(LOAD(f32x16, part->sums + place), scale, old));
+      if (!equal) scale *= part->column_scales[half];
+      STORE(c, multiply_add(LOAD(f32x16, sums + 256 * half), scale, LOAD(f32x16, c)));
     }
   }
+}
+
+/// What is to be made ready while the products of one part go on.
+typedef struct {
+  /// Decodes 32 k of sixteen outputs; NULL if there is nothing to decode.
+  void (*decode)(const bs_columns_t *columns, ptrdiff_t k, uint16_t *tile);
+  const bs_columns_t *columns;
+  ptrdiff_t k;
+  uint16_t *panel;
+  /// Hardware tiles for each sixteen outputs, and how many of both are done.
+  int steps, done;
+  /// What is read next from beyond L2, in lines for each 32 k.
+  const char *next;
+  ptrdiff_t next_lines;
+} ahead_t;
+
+BS_INLINE void decode_ahead(ahead_t *ahead, int until) {
+  for (; ahead->done < until; ahead->done++) {
+    const int half = ahead->done % 2, step = ahead->done / 2;
+    ahead->decode(
+      ahead->columns + half, ahead->k + 32 * step,
+      ahead->panel + (half * ahead->steps + step) * TILE);
+  }
+}
+
+/// One line of two is enough: the processor fetches them in pairs.
+BS_INLINE void prefetch_ahead(ahead_t *ahead) {
+  for (ptrdiff_t line = 0; line < ahead->next_lines; line += 2) {
+    _mm_prefetch(ahead->next + line * 64, _MM_HINT_T1);
+  }
+  ahead->next += ahead->next_lines * 64;
+}
+
+/// The products of one part. Each tile of sums of the part before is stored when the next tile is at
+/// work, and promoted in the course of the products. `two` says whether there are sums of more than
+/// sixteen rows, `lower` whether this part has such rows. `until` hardware tiles are to be decoded in
+/// the end. `steps` may be a constant; `equal`, `two`, `lower` and `stream` are.
+BS_INLINE void multiply_part(
+  bool equal, bool two, bool lower, stream_t stream, int steps, const uint16_t *a0,
+  const uint16_t *a1, const uint16_t *b0, const uint16_t *b1, part_t *before, ahead_t *ahead,
+  int until
+) {
+  const int rows = two ? 32 : 16;
+  LOAD_ROWS(4, a0)
+  LOAD_COLUMNS(6, b0)
+  _tile_stored(0, before->sums, 64);
+  _tile_zero(0);
+  _tile_dpbf16ps(0, 4, 6);
+  LOAD_COLUMNS(7, b1)
+  _tile_stored(1, before->sums + 256, 64);
+  _tile_zero(1);
+  _tile_dpbf16ps(1, 4, 7);
+  if (two) {
+    if (lower) {
+      LOAD_ROWS(5, a1)
+    }
+    _tile_stored(2, before->sums + 512, 64);
+    _tile_zero(2);
+    if (lower) _tile_dpbf16ps(2, 5, 6);
+    _tile_stored(3, before->sums + 768, 64);
+    _tile_zero(3);
+    if (lower) _tile_dpbf16ps(3, 5, 7);
+  }
+  int promoted = 0;
+  const int done = ahead->done;
+#pragma clang loop unroll_count(3)
+  for (int step = 1; step <= steps; step++) {
+    if (stream == ROWS_STREAM) {
+      decode_ahead(ahead, done + (until - done) * step / steps);
+    } else {
+      prefetch_ahead(ahead);
+    }
+    const int end = rows * step / steps;
+    promote_rows(before, equal, promoted, end);
+    promoted = end;
+    if (step < steps) {
+      multiply_step(
+        lower, stream, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
+    }
+  }
+}
+
+enum { USUAL_PART_STEPS = 4 };
+
+/// Before the first part there are sums of zero.
+BS_INLINE void begin_parts(part_t *before, float *c, ptrdiff_t tiles, bool accumulate) {
+  if (!accumulate) memset(c, 0, tiles * BS_AMX_TILE_ROWS * SUMS_STRIDE * sizeof *c);
+  memset(before->column_scales, 0, sizeof before->column_scales);
+  memset(before->row_scales, 0, sizeof before->row_scales);
+  before->c = c;
+  zero_sums();
+}
+
+/// The last part has no other behind which its sums could be stored.
+BS_INLINE void end_parts(part_t *before, bool equal, bool two) {
+  _tile_stored(0, before->sums, 64);
+  _tile_stored(1, before->sums + 256, 64);
+  if (two) {
+    _tile_stored(2, before->sums + 512, 64);
+    _tile_stored(3, before->sums + 768, 64);
+  }
+  promote_rows(before, equal, 0, two ? 32 : 16);
 }
 
 /// Sums over all k of a call, decoding its columns first if told so.
@@ -277,7 +396,8 @@ BS_INLINE void multiply_plain(
     zero_sums();
   }
   for (ptrdiff_t step = 0; step < steps; step++) {
-    multiply_step(two, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
+    multiply_step(
+      two, decodes ? ROWS_STREAM : COLUMNS_STREAM, a0 + step * TILE, a1 + step * TILE, b0 + step * TILE, b1 + step * TILE);
     if (!decodes) {
       for (ptrdiff_t line = 0; line < operands->next_lines; line++, next += 64) {
         _mm_prefetch(next, _MM_HINT_T1);
@@ -294,49 +414,36 @@ BS_INLINE void multiply_plain(
 
 /// Sums in parts of k that take scales, for tiles of outputs side by side.
 ///
-/// A part's rows and all sums stay in the first-level cache while its columns pass by. `equal` and
-/// `two` are constants where this is inlined.
+/// A part's rows and all sums stay in the first-level cache while its columns stream past it. `equal`
+/// and `two` are constants where this is inlined.
 BS_INLINE void multiply_parts(
   bool equal, bool two, const bs_amx_operands_t *operands, ptrdiff_t depth,
   const bs_promotion_t *promotion, float *c, bool accumulate
 ) {
-  const int rows = two ? 32 : 16;
   const ptrdiff_t steps = depth / 32;
   const ptrdiff_t part_steps = promotion->depth / 32;
-  const char *next = operands->next;
-  // The sums of a tile wait here for their scales while the next tile's are formed.
-  float waiting[2][32 * SUMS_STRIDE] __attribute__((aligned(64)));
-  part_t finished;
-  int promoted_rows = rows, turn = 0;
+  ahead_t ahead = {.next = operands->next, .next_lines = operands->next_lines};
+  part_t before;
+  begin_parts(&before, c, operands->tiles, accumulate);
   ptrdiff_t part = 0;
   for (ptrdiff_t first = 0; first < steps; first += part_steps, part++) {
-    const ptrdiff_t end = first + part_steps < steps ? first + part_steps : steps;
+    const int count = (int)(first + part_steps < steps ? part_steps : steps - first);
+    const uint16_t *a0 = operands->a[0] + first * TILE, *a1 = operands->a[1] + first * TILE;
     for (ptrdiff_t tile = 0; tile < operands->tiles; tile++) {
-      const uint16_t *b0 = operands->b[0] + tile * operands->tile_stride;
-      const uint16_t *b1 = operands->b[1] + tile * operands->tile_stride;
-      zero_sums();
-      for (ptrdiff_t step = first; step < end; step++) {
-        if (promoted_rows < rows) {
-          promote_rows(&finished, equal, promoted_rows, promoted_rows + 8);
-          promoted_rows += 8;
-        }
-        multiply_step(
-          two, operands->a[0] + step * TILE, operands->a[1] + step * TILE, b0 + step * TILE,
-          b1 + step * TILE);
-        for (ptrdiff_t line = 0; line < operands->next_lines; line++, next += 64) {
-          _mm_prefetch(next, _MM_HINT_T1);
-        }
+      const ptrdiff_t place = tile * operands->tile_stride + first * TILE;
+      const uint16_t *b0 = operands->b[0] + place, *b1 = operands->b[1] + place;
+      if (count == USUAL_PART_STEPS) {
+        multiply_part(
+          equal, two, two, COLUMNS_STREAM, USUAL_PART_STEPS, a0, a1, b0, b1, &before, &ahead, 0);
+      } else {
+        multiply_part(
+          equal, two, two, COLUMNS_STREAM, count, a0, a1, b0, b1, &before, &ahead, 0);
       }
-      promote_rows(&finished, equal, promoted_rows, rows);
-      store_sums(two, waiting[turn]);
       finish_part(
-        &finished, waiting[turn], promotion, equal, part, tile,
-        c + tile * BS_AMX_TILE_ROWS * SUMS_STRIDE, accumulate || part > 0);
-      turn ^= 1;
-      promoted_rows = 0;
+        &before, promotion, equal, part, tile, c + tile * BS_AMX_TILE_ROWS * SUMS_STRIDE);
     }
   }
-  promote_rows(&finished, equal, promoted_rows, rows);
+  end_parts(&before, equal, two);
 }
 
 void bs_multiply_amx(
@@ -388,6 +495,99 @@ void bs_decode_multiply_amx(
     return;
   BS_FOR_FORMAT(columns, BS_CASE)
 #undef BS_CASE
+}
+
+// One hardware tile, for each format.
+#define BS_DECODE_TILE(format, place)                                                              \
+  static void decode_tile_##format##_##place(                                                      \
+    const bs_columns_t *columns, ptrdiff_t k, uint16_t *tile                                       \
+  ) {                                                                                              \
+    decode_tile(format, place, columns, k, tile);                                                  \
+  }
+BS_DECODE_TILE(BS_CODES_E4M3, BS_SCALES_NONE)
+BS_DECODE_TILE(BS_CODES_E4M3, BS_SCALES_BY_OUTPUT)
+BS_DECODE_TILE(BS_CODES_E4M3, BS_SCALES_BY_K)
+BS_DECODE_TILE(BS_CODES_E5M2, BS_SCALES_NONE)
+BS_DECODE_TILE(BS_CODES_E5M2, BS_SCALES_BY_OUTPUT)
+BS_DECODE_TILE(BS_CODES_E5M2, BS_SCALES_BY_K)
+BS_DECODE_TILE(BS_CODES_E2M1, BS_SCALES_NONE)
+BS_DECODE_TILE(BS_CODES_E2M1, BS_SCALES_BY_OUTPUT)
+BS_DECODE_TILE(BS_CODES_E2M1, BS_SCALES_BY_K)
+
+/// `equal` is a constant where this is inlined.
+BS_INLINE void decode_multiply_parts(
+  bool equal, const bs_amx_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
+  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, float *c, bool accumulate
+) {
+  const ptrdiff_t steps = depth / 32;
+  const ptrdiff_t part_steps = promotion->depth / 32 < steps ? promotion->depth / 32 : steps;
+  ahead_t ahead = {.columns = columns, .k = k0, .steps = (int)part_steps};
+#define BS_CASE(format, place)                                                                     \
+  case format * 4 + place: ahead.decode = decode_tile_##format##_##place; break;
+  BS_FOR_FORMAT(columns, BS_CASE)
+#undef BS_CASE
+  // The first part has no other behind which it could be decoded.
+  ahead.panel = panel;
+  decode_ahead(&ahead, 2 * (int)part_steps);
+  part_t before;
+  begin_parts(&before, c, tiles * rows->tiles, accumulate);
+  const bool two = rows->tiles > 1 || !rows->last_is_half;
+  ptrdiff_t turn = 0;
+  for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+    ptrdiff_t part = 0;
+    for (ptrdiff_t first = 0; first < steps; first += part_steps, part++) {
+      const int count = (int)(first + part_steps < steps ? part_steps : steps - first);
+      const uint16_t *b0 = panel + turn * 2 * part_steps * TILE, *b1 = b0 + part_steps * TILE;
+      turn ^= 1;
+      const bool tile_ends = first + count == steps;
+      const ptrdiff_t after = tile_ends ? 0 : first + count;
+      ahead.columns = columns + 2 * (tile + tile_ends);
+      ahead.k = k0 + 32 * after;
+      ahead.panel = panel + turn * 2 * part_steps * TILE;
+      ahead.done = 0;
+      int units = 2 * (int)(after + part_steps < steps ? part_steps : steps - after);
+      if (tile_ends && tile + 1 == tiles) units = 0;
+      for (ptrdiff_t row = 0; row < rows->tiles; row++) {
+        const uint16_t *a0 = rows->a + row * rows->tile_stride + first * TILE;
+        const uint16_t *a1 = a0 + rows->tile_stride / 2;
+        const int until = units * (int)(row + 1) / (int)rows->tiles;
+        const bool lower = row + 1 < rows->tiles || !rows->last_is_half;
+        if (!two) {
+          multiply_part(
+            equal, false, false, ROWS_STREAM, count, a0, a1, b0, b1, &before, &ahead, until);
+        } else if (lower && count == USUAL_PART_STEPS) {
+          multiply_part(
+            equal, true, true, ROWS_STREAM, USUAL_PART_STEPS, a0, a1, b0, b1, &before, &ahead,
+            until);
+        } else if (lower) {
+          multiply_part(
+            equal, true, true, ROWS_STREAM, count, a0, a1, b0, b1, &before, &ahead, until);
+        } else {
+          multiply_part(
+            equal, true, false, ROWS_STREAM, count, a0, a1, b0, b1, &before, &ahead, until);
+        }
+        bs_promotion_t own = *promotion;
+        if (own.rows) own.rows += row * rows->promotion_stride;
+        finish_part(
+          &before, &own, equal, part, tile,
+          c + (row * tiles + tile) * BS_AMX_TILE_ROWS * SUMS_STRIDE);
+      }
+    }
+  }
+  end_parts(&before, equal, two);
+}
+
+void bs_decode_multiply_parts_amx(
+  const bs_amx_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
+  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, float *c, bool accumulate
+) {
+  if (!promotion->columns || promotion->columns_are_equal) {
+    decode_multiply_parts(
+      true, rows, columns, tiles, k0, depth, promotion, panel, c, accumulate);
+  } else {
+    decode_multiply_parts(
+      false, rows, columns, tiles, k0, depth, promotion, panel, c, accumulate);
+  }
 }
 
 #pragma clang attribute pop

@@ -76,6 +76,12 @@ BS_INLINE f32x16 decode_e5m2(u32x16 words, int position) {
 
 #pragma clang attribute pop
 
+const bs_gemm_t *bs_gemm_avx2(void) { return &table_avx2; }
+
 #else
-typedef int bs_no_avx2;
+
+#include "bs_gemm_kernels.h"
+
+const bs_gemm_t *bs_gemm_avx2(void) { return 0; }
+
 #endif

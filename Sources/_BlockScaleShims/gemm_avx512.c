@@ -20,6 +20,12 @@
 
 #pragma clang attribute pop
 
+const bs_gemm_t *bs_gemm_avx512(void) { return &table_avx512; }
+
 #else
-typedef int bs_no_avx512;
+
+#include "bs_gemm_kernels.h"
+
+const bs_gemm_t *bs_gemm_avx512(void) { return 0; }
+
 #endif

@@ -11,6 +11,7 @@
 #define BS_HAS_DECODE_E4M3
 #define BS_HAS_DECODE_E5M2
 #define BS_HAS_SCALE_E4M3
+#define BS_HAS_FOUR_SCALES_E4M3
 #include "bf16_tables.h"
 #include "bs_gemm.h"
 #include "lanes.h"
@@ -59,6 +60,23 @@ BS_INLINE void decode_fp8_pairs(bs_codes_t format, u32x16 words, u32x16 pairs[2]
     _mm512_ternarylogic_epi64(magnitudes, codes, _mm512_set1_epi8((char)0x80), 0xF8);
   pairs[0] = (u32x16)_mm512_unpacklo_epi8(low_bytes, high_bytes);
   pairs[1] = (u32x16)_mm512_unpackhi_epi8(low_bytes, high_bytes);
+}
+
+/// Four groups of sixteen scales that follow one another.
+BS_INLINE void four_scales_e4m3(const uint8_t *codes, f32x16 scales[4]) {
+  // One code of each group in every word.
+  const __m512i by_lane = _mm512_broadcast_i32x4(
+    _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  const __m512i quarters = _mm512_setr_epi32(
+    0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i words = _mm512_shuffle_epi8(
+    _mm512_permutexvar_epi32(quarters, _mm512_loadu_si512(codes)), by_lane);
+  u32x16 pairs[2];
+  decode_fp8_pairs(BS_CODES_E4M3, (u32x16)words, pairs);
+  for (int pair = 0; pair < 2; pair++) {
+    scales[2 * pair] = (f32x16)(pairs[pair] << 16);
+    scales[2 * pair + 1] = (f32x16)(pairs[pair] & 0xFFFF0000);
+  }
 }
 
 BS_INLINE f32x16 scales_e4m3(u8x16 codes) {

@@ -67,6 +67,14 @@ BS_INLINE f32x16 scales_e4m3(u8x16 codes) {
 }
 #endif
 
+#ifndef BS_HAS_FOUR_SCALES_E4M3
+BS_INLINE void four_scales_e4m3(const uint8_t *codes, f32x16 scales[4]) {
+  for (int group = 0; group < 4; group++) {
+    scales[group] = scales_e4m3(LOAD(u8x16, codes + 16 * group));
+  }
+}
+#endif
+
 /// 2^(code - 127 - offset); 255 is NaN, what falls below FP32's normal numbers is zero, and what lies
 /// beyond them the largest power.
 BS_INLINE f32x16 scales_e8m0(u8x16 codes, int32_t offset) {
@@ -80,6 +88,19 @@ BS_INLINE f32x16 scales_e8m0(u8x16 codes, int32_t offset) {
 BS_INLINE f32x16 decode_scales(const bs_columns_t *columns, const uint8_t *codes) {
   return columns->scales_are_powers ? scales_e8m0(LOAD(u8x16, codes), columns->power_offset)
                                     : scales_e4m3(LOAD(u8x16, codes));
+}
+
+/// Four groups of sixteen scales that follow one another.
+BS_INLINE void decode_four_scales(
+  const bs_columns_t *columns, const uint8_t *codes, f32x16 scales[4]
+) {
+  if (columns->scales_are_powers) {
+    for (int group = 0; group < 4; group++) {
+      scales[group] = decode_scales(columns, codes + 16 * group);
+    }
+  } else {
+    four_scales_e4m3(codes, scales);
+  }
 }
 
 /// Codes in a 32-bit word.

@@ -11,6 +11,12 @@
 #define BS_TILE_VECTORS 1
 #include "gemm_template.h"
 
+const bs_gemm_t *bs_gemm_neon(void) { return &table_neon; }
+
 #else
-typedef int bs_no_neon;
+
+#include "bs_gemm_kernels.h"
+
+const bs_gemm_t *bs_gemm_neon(void) { return 0; }
+
 #endif

@@ -10,16 +10,14 @@
 #define BS_JOIN(name, tier) BS_JOIN_(name, tier)
 #define BS_NAMED(name) BS_JOIN(name, BS_TIER)
 
+#include "bs_gemm_kernels.h"
 #include "gemm_rows.h"
 
 enum { TILE_COLUMNS = 16 * BS_TILE_VECTORS };
 
-ptrdiff_t BS_NAMED(bs_tile_rows)(void) { return BS_TILE_ROWS; }
-ptrdiff_t BS_NAMED(bs_tile_columns)(void) { return TILE_COLUMNS; }
-
 // MARK: packing
 
-void BS_NAMED(bs_pack_words)(
+static void BS_NAMED(pack_words)(
   const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count, uint32_t *words
 ) {
   const uint8_t *bytes = rows;
@@ -90,7 +88,7 @@ BS_INLINE void decode_as(
   }
 }
 
-void BS_NAMED(bs_decode)(
+static void BS_NAMED(decode)(
   const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel, ptrdiff_t panel_stride
 ) {
 #define BS_CASE(format, place)                                                                     \
@@ -130,7 +128,7 @@ BS_INLINE void pack_rows_as(
   }
 }
 
-void BS_NAMED(bs_pack_rows)(
+static void BS_NAMED(pack_rows)(
   const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, float *a
 ) {
 #define BS_CASE(format)                                                                            \
@@ -141,7 +139,7 @@ void BS_NAMED(bs_pack_rows)(
 #undef BS_CASE
 }
 
-void BS_NAMED(bs_decode_rows)(
+static void BS_NAMED(decode_rows)(
   const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, float *x, ptrdiff_t x_stride
 ) {
 #define BS_CASE(format)                                                                            \
@@ -175,7 +173,7 @@ BS_INLINE f32x16 promoted(
   return multiply_add(sums, scale, to);
 }
 
-void BS_NAMED(bs_multiply)(
+static void BS_NAMED(multiply)(
   const float *a, const float *b, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
   ptrdiff_t c_stride, bool accumulate
 ) {
@@ -220,6 +218,35 @@ void BS_NAMED(bs_multiply)(
 
 // MARK: a few rows
 
+/// The sums of up to four rows over `depth` k whose codes begin at `words`. `format` and `rows` are
+/// constants where this is inlined.
+BS_INLINE void sum_rows(
+  bs_codes_t format, int rows, const float *x, ptrdiff_t x_stride, const uint32_t *words,
+  ptrdiff_t depth, f32x16 sums[4]
+) {
+  const ptrdiff_t per_word = codes_per_word(format);
+#pragma clang loop unroll(full)
+  for (int row = 0; row < rows; row++) sums[row] = splat(0);
+  // One row alone would wait for each addition: its even and odd k have sums of their own.
+  f32x16 odd = splat(0);
+  for (ptrdiff_t k = 0; k < depth; k += per_word, words += 16) {
+    f32x16 values[8];
+    decode_word(format, LOAD(u32x16, words), values);
+    // Far enough ahead for memory's latency, and across the end of a page.
+    __builtin_prefetch((const char *)words + 2048);
+#pragma clang loop unroll(full)
+    for (int position = 0; position < per_word; position++) {
+      const f32x16 value = values[position];
+#pragma clang loop unroll(full)
+      for (int row = 0; row < rows; row++) {
+        f32x16 *sum = rows == 1 && position % 2 == 1 ? &odd : sums + row;
+        *sum = multiply_add(value, splat(x[row * x_stride + k + position]), *sum);
+      }
+    }
+  }
+  if (rows == 1) sums[0] += odd;
+}
+
 /// The sums of `rows` rows, a constant where this is inlined, over codes that share block scales.
 BS_INLINE void multiply_rows_as(
   bs_codes_t format, bool scaled, int rows, const float *x, ptrdiff_t x_stride,
@@ -227,47 +254,43 @@ BS_INLINE void multiply_rows_as(
 ) {
   const ptrdiff_t per_word = codes_per_word(format);
   const uint32_t *words = columns->codes;
-  const uint8_t *scales = columns->scales;
-  // The k whose sum takes a scale as a whole.
-  const ptrdiff_t block =
-    scaled ? columns->scale_block : promotion->depth ? promotion->depth : depth;
-  f32x16 sums[4];
+  f32x16 sums[4], partial[4];
 #pragma clang loop unroll(full)
   for (int row = 0; row < rows; row++) sums[row] = splat(0);
-  ptrdiff_t part = 0;
-  for (ptrdiff_t first = 0; first < depth; first += block, part++) {
-    const ptrdiff_t end = first + block < depth ? first + block : depth;
-    f32x16 partial[4];
-#pragma clang loop unroll(full)
-    for (int row = 0; row < rows; row++) partial[row] = splat(0);
-    for (ptrdiff_t k = first; k < end; k += per_word, words += 16) {
-      f32x16 values[8];
-      decode_word(format, LOAD(u32x16, words), values);
-      // Far enough ahead for memory's latency, and across the end of a page.
-      __builtin_prefetch((const char *)words + 2048);
-#pragma clang loop unroll(full)
-      for (int position = 0; position < per_word; position++) {
-        const f32x16 value = values[position];
+  if (scaled) {
+    const ptrdiff_t block = columns->scale_block;
+    const ptrdiff_t blocks = depth / block;
+    for (ptrdiff_t first = 0; first < blocks; first += 4) {
+      const ptrdiff_t count = first + 4 <= blocks ? 4 : blocks - first;
+      f32x16 scales[4];
+      if (count == 4) {
+        decode_four_scales(columns, columns->scales + first * 16, scales);
+      } else {
+        for (ptrdiff_t index = 0; index < count; index++) {
+          scales[index] = decode_scales(columns, columns->scales + (first + index) * 16);
+        }
+      }
+      for (ptrdiff_t index = 0; index < count; index++) {
+        const ptrdiff_t k = (first + index) * block;
+        sum_rows(format, rows, x + k, x_stride, words + k / per_word * 16, block, partial);
 #pragma clang loop unroll(full)
         for (int row = 0; row < rows; row++) {
-          partial[row] =
-            multiply_add(value, splat(x[row * x_stride + k + position]), partial[row]);
+          sums[row] = multiply_add(partial[row], scales[index], sums[row]);
         }
       }
     }
-    if (scaled) {
-      const f32x16 scale = decode_scales(columns, scales);
-      scales += 16;
-#pragma clang loop unroll(full)
-      for (int row = 0; row < rows; row++) sums[row] = multiply_add(partial[row], scale, sums[row]);
-    } else if (promotion->depth) {
+  } else {
+    // The k whose sum takes a scale as a whole.
+    const ptrdiff_t block = promotion->depth ? promotion->depth : depth;
+    ptrdiff_t part = 0;
+    for (ptrdiff_t first = 0; first < depth; first += block, part++) {
+      const ptrdiff_t count = first + block < depth ? block : depth - first;
+      sum_rows(format, rows, x + first, x_stride, words + first / per_word * 16, count, partial);
 #pragma clang loop unroll(full)
       for (int row = 0; row < rows; row++) {
-        sums[row] = promoted(sums[row], partial[row], promotion, part, row, 0);
+        sums[row] = promotion->depth ? promoted(sums[row], partial[row], promotion, part, row, 0)
+                                     : sums[row] + partial[row];
       }
-    } else {
-#pragma clang loop unroll(full)
-      for (int row = 0; row < rows; row++) sums[row] += partial[row];
     }
   }
 #pragma clang loop unroll(full)
@@ -286,7 +309,7 @@ BS_INLINE void multiply_rows_of(
   }
 }
 
-void BS_NAMED(bs_multiply_rows)(
+static void BS_NAMED(multiply_rows)(
   const float *x, ptrdiff_t x_stride, ptrdiff_t rows, const bs_columns_t *columns, ptrdiff_t depth,
   const bs_promotion_t *promotion, float *c
 ) {
@@ -354,7 +377,7 @@ BS_INLINE void store_one(
   }
 }
 
-void BS_NAMED(bs_store)(
+static void BS_NAMED(store)(
   const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns, const bs_output_t *output,
   ptrdiff_t row, ptrdiff_t column
 ) {
@@ -395,3 +418,17 @@ void BS_NAMED(bs_store)(
     }
   }
 }
+
+// MARK: table
+
+static const bs_gemm_t BS_NAMED(table) = {
+  .tile_rows = BS_TILE_ROWS,
+  .tile_columns = TILE_COLUMNS,
+  .pack_words = BS_NAMED(pack_words),
+  .decode = BS_NAMED(decode),
+  .multiply = BS_NAMED(multiply),
+  .multiply_rows = BS_NAMED(multiply_rows),
+  .pack_rows = BS_NAMED(pack_rows),
+  .decode_rows = BS_NAMED(decode_rows),
+  .store = BS_NAMED(store),
+};

@@ -299,6 +299,54 @@ import _BlockScaleTestSupport
     }
   }
 
+  @Test func blocksOfOneColumnAreRefusedFromTheLeft() throws {
+    let values = heavyTailed(32 * 48, seed: 1)
+    let left = try Operand(
+      NVFP4Matrix.quantized(values, rows: 32, columns: 48, recipe: .modelopt).matrix.transposed())
+    let right = try Form.bfloat16.operand(rows: 8, columns: 32, seed: 2)
+    let cpu = CPUBackend()
+    let packed = try cpu.pack(right)
+    let refused = { (error: any Error) in
+      "\(error)".contains("Blocks of 16x1 cannot be multiplied from the left")
+    }
+    #expect {
+      try ReferenceBackend().multiply(left, right, as: Float.self)
+    } throws: {
+      refused($0)
+    }
+    #expect {
+      try cpu.multiply(left, packed, as: Float.self)
+    } throws: {
+      refused($0)
+    }
+  }
+
+  /// Depths of parts that kernels unroll and others, for every number of tiles of rows that is decoded
+  /// along with the products, and more.
+  @Test(arguments: tiers)
+  func partsOfAnyDepth(_ tier: CPUTier) throws {
+    let cpu = try CPUBackend(tier: tier, threads: 2)
+    for (m, depth) in [(9, 32), (40, 64), (64, 96), (80, 128), (128, 160), (150, 128), (150, 32)] {
+      let blocking = Blocking(rows: 1, columns: depth)
+      func operand(_ rows: Int, _ seed: UInt64) throws -> Operand {
+        try Operand(
+          Float8Matrix.quantized(
+            heavyTailed(rows * 420, seed: seed), rows: rows, columns: 420, recipe: .deepseek,
+            blocking: blocking
+          ).matrix)
+      }
+      let (left, right) = try (operand(m, 1), operand(72, 2))
+      let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
+      let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
+      let bound = try errorBound(left, right)
+      for place in expected.values.indices {
+        let difference = abs(result.values[place] - expected.values[place])
+        #expect(difference <= bound[place], "\(m) rows, parts of \(depth), at \(place)")
+        if !(difference <= bound[place]) { return }
+      }
+    }
+  }
+
   @Test func shapesThatDoNotFitAreNamed() throws {
     let cpu = CPUBackend()
     let left = try Form.bfloat16.operand(rows: 3, columns: 40, seed: 1)

@@ -3,20 +3,22 @@
 // Compares the product kernels of a tier with a scalar model, for processors that the package's own
 // tests do not run on. `Tools/check-neon` builds and runs it.
 
-#include "bs_gemm.h"
+#include "bs_gemm_kernels.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+static const bs_gemm_t *checked(void) {
 #if defined(__aarch64__)
-#define CHECKED(name) name##_neon
+  return bs_gemm_neon();
 #elif defined(CHECK_AVX512)
-#define CHECKED(name) name##_avx512
+  return bs_gemm_avx512();
 #else
-#define CHECKED(name) name##_avx2
+  return bs_gemm_avx2();
 #endif
+}
 
 static uint64_t state = 1;
 static uint32_t random_bits(void) {
@@ -97,8 +99,8 @@ static void check(bs_codes_t format, bs_scales_t place, bool powers, int block, 
     }
   }
   float panel[DEPTH * 32] = {0};
-  const ptrdiff_t stride = CHECKED(bs_tile_columns)();
-  CHECKED(bs_decode)(&columns, 0, DEPTH, panel, stride);
+  const ptrdiff_t stride = checked()->tile_columns;
+  checked()->decode(&columns, 0, DEPTH, panel, stride);
   for (int k = 0; k < DEPTH; k++) {
     for (int n = 0; n < 16; n++) {
       expect_near(panel[k * stride + n], w[k][n], fabs(w[k][n]) * 1e-3, "decode");
@@ -106,7 +108,7 @@ static void check(bs_codes_t format, bs_scales_t place, bool powers, int block, 
   }
 
   // Rows of BF16, packed and decoded, and both products with their scales.
-  const ptrdiff_t tile_rows = CHECKED(bs_tile_rows)();
+  const ptrdiff_t tile_rows = checked()->tile_rows;
   uint16_t x[16][DEPTH];
   float row_scales[4 * 16], column_scales[4 * 16];
   for (int m = 0; m < 16; m++) {
@@ -120,15 +122,15 @@ static void check(bs_codes_t format, bs_scales_t place, bool powers, int block, 
   const bs_promotion_t promotion = {
     promotion_depth, row_scales, 16, column_scales, 16, 0, false};
   float a[DEPTH * 16], few[ROWS * DEPTH], c[16 * 32];
-  CHECKED(bs_pack_rows)(&source, 0, tile_rows, DEPTH, a);
-  CHECKED(bs_decode_rows)(&source, 0, ROWS, few, DEPTH);
+  checked()->pack_rows(&source, 0, tile_rows, DEPTH, a);
+  checked()->decode_rows(&source, 0, ROWS, few, DEPTH);
   for (int path = 0; path < 2; path++) {
     if (path == 0) {
-      CHECKED(bs_multiply)(a, panel, DEPTH, &promotion, c, 32, false);
+      checked()->multiply(a, panel, DEPTH, &promotion, c, 32, false);
     } else if (place == BS_SCALES_BY_K || (place == BS_SCALES_BY_OUTPUT && promotion_depth)) {
       break;
     } else {
-      CHECKED(bs_multiply_rows)(few, DEPTH, ROWS, &columns, DEPTH, &promotion, c);
+      checked()->multiply_rows(few, DEPTH, ROWS, &columns, DEPTH, &promotion, c);
     }
     for (int m = 0; m < (path == 0 ? tile_rows : ROWS); m++) {
       for (int n = 0; n < 16; n++) {
@@ -154,7 +156,7 @@ static void check(bs_codes_t format, bs_scales_t place, bool powers, int block, 
   for (int i = 0; i < 256; i++) out[i] = 1;
   const bs_output_t output = {
     out, 16, BS_VALUES_FP32, true, 2, row_scales, column_scales, bias};
-  CHECKED(bs_store)(c, 32, 3, 13, &output, 1, 0);
+  checked()->store(c, 32, 3, 13, &output, 1, 0);
   for (int m = 0; m < 3; m++) {
     for (int n = 0; n < 13; n++) {
       const double value =
@@ -170,7 +172,7 @@ static void check_packing(void) {
     for (int r = 0; r < 16; r++) {
       for (int w = 0; w < 37; w++) rows[r][w] = random_bits();
     }
-    CHECKED(bs_pack_words)(rows, sizeof rows[0], count, 37, words);
+    checked()->pack_words(rows, sizeof rows[0], count, 37, words);
     for (int r = 0; r < 16; r++) {
       for (int w = 0; w < 37; w++) {
         comparisons++;

@@ -107,45 +107,6 @@ void bs_transpose_16_bit(
   const uint16_t *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *to,
   ptrdiff_t to_stride);
 
-/// The kernels of one tier whose sums are vectors of FP32.
-///
-/// - `bs_pack_words`: sixteen or fewer rows of 32-bit words, `row_bytes` apart, as columns:
-///   `words[word * 16 + row]`; rows that are not there become zero.
-/// - `bs_decode`: k0..<k0+depth of columns as FP32, `panel[k * panel_stride + output]`.
-/// - `bs_multiply`: a tile of sums, `c[row * c_stride + output]`, from `a[k * tile rows + row]` and
-///   `b[k * tile columns + output]`; adds to `c` if told so.
-/// - `bs_multiply_rows`: up to four rows of FP32 with columns as they are stored.
-/// - `bs_store`: writes a tile of sums to the output.
-/// - `bs_pack_rows`: up to `tile rows` rows as `a`, k padded to `padded_depth` and rows to the tile.
-/// - `bs_decode_rows`: rows as FP32, `x_stride` apart, k padded to 16.
-#define BS_DECLARE_GEMM(tier)                                                                      \
-  ptrdiff_t bs_tile_rows_##tier(void);                                                             \
-  ptrdiff_t bs_tile_columns_##tier(void);                                                          \
-  void bs_pack_words_##tier(                                                                       \
-    const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count,              \
-    uint32_t *words);                                                                              \
-  void bs_decode_##tier(                                                                           \
-    const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel,                      \
-    ptrdiff_t panel_stride);                                                                       \
-  void bs_multiply_##tier(                                                                         \
-    const float *a, const float *b, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,    \
-    ptrdiff_t c_stride, bool accumulate);                                                          \
-  void bs_multiply_rows_##tier(                                                                    \
-    const float *x, ptrdiff_t x_stride, ptrdiff_t rows, const bs_columns_t *columns,               \
-    ptrdiff_t depth, const bs_promotion_t *promotion, float *c);                                   \
-  void bs_pack_rows_##tier(                                                                        \
-    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, float *a);     \
-  void bs_decode_rows_##tier(                                                                      \
-    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, float *x, ptrdiff_t x_stride);         \
-  void bs_store_##tier(                                                                            \
-    const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns,                         \
-    const bs_output_t *output, ptrdiff_t row, ptrdiff_t column);
-
-BS_DECLARE_GEMM(portable)
-BS_DECLARE_GEMM(neon)
-BS_DECLARE_GEMM(avx2)
-BS_DECLARE_GEMM(avx512)
-
 /// The rows and outputs of one tile of sums on AMX: 2 x 2 hardware tiles.
 enum { BS_AMX_TILE_ROWS = 32, BS_AMX_TILE_COLUMNS = 32 };
 
@@ -186,5 +147,24 @@ void bs_multiply_amx(
 void bs_decode_multiply_amx(
   const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
   uint16_t *panel[2], float *c, bool accumulate);
+
+/// Tiles of 32 packed rows, one after the other.
+typedef struct {
+  const uint16_t *a;
+  ptrdiff_t tiles;
+  /// From one tile to the next; its second sixteen rows lie half of that behind the first.
+  ptrdiff_t tile_stride;
+  /// Whether the last tile has no more than sixteen rows.
+  bool last_is_half;
+  /// From the scales of one tile's rows to those of the next.
+  ptrdiff_t promotion_stride;
+} bs_amx_rows_t;
+
+/// Sums that take scales for some tiles of rows and tiles of outputs, from columns that are not decoded
+/// yet: those of the next part are while these are multiplied. `c` has all outputs of a tile of rows,
+/// then of the next one. `panel` holds the columns of two parts of one tile.
+void bs_decode_multiply_parts_amx(
+  const bs_amx_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
+  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, float *c, bool accumulate);
 
 #endif

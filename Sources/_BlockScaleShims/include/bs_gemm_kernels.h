@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Kernels of matrix products, one table of functions for each tier; see bs_gemm.h for the layout of
+// operands.
+
+#ifndef BLOCKSCALE_SHIMS_GEMM_KERNELS_H
+#define BLOCKSCALE_SHIMS_GEMM_KERNELS_H
+
+#include "bs_gemm.h"
+
+#pragma clang assume_nonnull begin
+
+/// The kernels of one tier whose sums are vectors of FP32.
+typedef struct {
+  /// The rows and outputs of one tile of sums.
+  ptrdiff_t tile_rows, tile_columns;
+
+  /// Sixteen or fewer rows of 32-bit words, `row_bytes` apart, as columns: `words[word * 16 + row]`; rows
+  /// that are not there become zero.
+  void (*pack_words)(
+    const void *rows, ptrdiff_t row_bytes, ptrdiff_t row_count, ptrdiff_t word_count,
+    uint32_t *words);
+
+  /// k0..<k0+depth of columns as FP32, `panel[k * panel_stride + output]`.
+  void (*decode)(
+    const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, float *panel,
+    ptrdiff_t panel_stride);
+
+  /// A tile of sums, `c[row * c_stride + output]`, from `a[k * tile_rows + row]` and
+  /// `b[k * tile_columns + output]`; adds to `c` if told so.
+  void (*multiply)(
+    const float *a, const float *b, ptrdiff_t depth,
+    const bs_promotion_t *promotion, float *c, ptrdiff_t c_stride,
+    bool accumulate);
+
+  /// Up to four rows of FP32 with columns as they are stored.
+  void (*multiply_rows)(
+    const float *x, ptrdiff_t x_stride, ptrdiff_t rows,
+    const bs_columns_t *columns, ptrdiff_t depth,
+    const bs_promotion_t *promotion, float *c);
+
+  /// Up to `tile_rows` rows as `a`, k padded to `padded_depth` and rows to the tile.
+  void (*pack_rows)(
+    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth,
+    float *a);
+
+  /// Rows as FP32, `x_stride` apart, k padded to 16.
+  void (*decode_rows)(
+    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, float *x,
+    ptrdiff_t x_stride);
+
+  /// Writes a tile of sums to the output.
+  void (*store)(
+    const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns,
+    const bs_output_t *output, ptrdiff_t row, ptrdiff_t column);
+} bs_gemm_t;
+
+/// The kernels of each tier; null where the architecture has no such tier. Whether they may be called
+/// is for `bs_cpu_features` to say.
+const bs_gemm_t *bs_gemm_portable(void);
+const bs_gemm_t *_Nullable bs_gemm_neon(void);
+const bs_gemm_t *_Nullable bs_gemm_avx2(void);
+const bs_gemm_t *_Nullable bs_gemm_avx512(void);
+
+#pragma clang assume_nonnull end
+
+#endif
