@@ -9,7 +9,6 @@ struct Benchmark: ParsableCommand {
     abstract: "Measure BlockScale and print rates and ratios.",
     subcommands: [
       ConvertBenchmark.self, LayerBenchmark.self, ModelBenchmark.self, ProductBenchmark.self,
-      QuantizeBenchmark.self,
-      ServeCommand.self,
+      QuantizeBenchmark.self, ServeCommand.self, TrainBenchmark.self,
     ])
 }
