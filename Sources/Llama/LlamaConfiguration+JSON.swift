@@ -130,7 +130,8 @@ private struct MemberReader {
     guard let type = members["model_type"]?.stringValue, type == "llama" else {
       throw refuse(
         "model_type",
-        "\(members["model_type"]?.rendered(.compact) ?? "missing"), and only \"llama\" is supported")
+        "\(members["model_type"]?.rendered(.compact) ?? "missing"), and only \"llama\" is supported"
+      )
     }
     if let activation = members["hidden_act"]?.stringValue, activation != "silu" {
       throw refuse("hidden_act", "'\(activation)', and only 'silu' is supported")
