@@ -30,6 +30,8 @@ func writeSafetensors(
     throw error
   }
   try renameItem(temporary, to: path)
+  // A rename survives a power cut once its folder is on the disk too.
+  try synchronizeFolder(path.removingLastComponent())
 }
 
 /// The bytes of values in the order of files.
