@@ -18,6 +18,7 @@ let package = Package(
         .product(name: "BlockScaleCPU", package: "blockscale"),
         .product(name: "BlockScaleLayers", package: "blockscale"),
         .product(name: "Checkpoints", package: "blockscale"),
+        .product(name: "Llama", package: "blockscale"),
         .product(name: "Minifloat", package: "blockscale"),
         .product(name: "Safetensors", package: "blockscale"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -8,6 +8,7 @@
     python3 Benchmarks/peers.py quantize
     python3 Benchmarks/peers.py layers
     python3 Benchmarks/peers.py fp4                     # products with NVFP4 weights elsewhere
+    python3 Benchmarks/peers.py train                   # training steps of a Llama; pip install transformers
 
 In every round each contestant has its turn, after a pause: torch's idle threads spin for some
 milliseconds and would take a core from whoever comes next. Ratios are medians of the rounds' own.
@@ -150,6 +151,43 @@ def layers(arguments):
         peers, own = by_turns(arguments.rounds, step, ours, operations, 3)
         for operation in operations:
             print(f"{operation:11s} {m:4d}  {n:5d}  {k:5d} {statistics.median(peers) * 1e3:10.1f} "
+                  f"{statistics.median(own[operation]) * 1e3:10.1f} "
+                  f"{ratio_text(peers, own[operation])}", flush=True)
+
+
+def train(arguments):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_num_threads(arguments.threads)
+    ours = BlockScale()
+    tokens, vocabulary = 1024, 4096
+    print(f"torch {torch.__version__}, a Llama of 4 layers in BF16 with fused AdamW and clipping, "
+          f"{arguments.threads} threads, {tokens} tokens a step")
+    print("recipe      hidden   torch ms    ours ms          ratio")
+    for hidden in arguments.hidden:
+        model = LlamaForCausalLM(LlamaConfig(
+            vocab_size=vocabulary, hidden_size=hidden, intermediate_size=hidden * 11 // 4,
+            num_hidden_layers=4, num_attention_heads=hidden // 64,
+            num_key_value_heads=max(1, hidden // 128), max_position_embeddings=512,
+            attn_implementation="sdpa", use_cache=False)).bfloat16()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        x = torch.randint(0, vocabulary, (tokens // 512, 512))
+
+        def step():
+            optimizer.zero_grad()
+            logits = model(x).logits
+            torch.nn.functional.cross_entropy(
+                logits.view(-1, vocabulary).float(), x.view(-1)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        operations = [f"train-{recipe}" for recipe in arguments.recipe]
+        for operation in operations:
+            ours.prepare(operation, tokens, hidden, vocabulary)
+        peers, own = by_turns(arguments.rounds, step, ours, operations, 1)
+        for operation in operations:
+            print(f"{operation[6:]:10s} {hidden:7d} {statistics.median(peers) * 1e3:10.1f} "
                   f"{statistics.median(own[operation]) * 1e3:10.1f} "
                   f"{ratio_text(peers, own[operation])}", flush=True)
 
@@ -339,12 +377,16 @@ def main():
             ("products", products, "products beside torch"),
             ("layers", layers, "steps of linear layers beside torch"),
             ("quantize", quantize, "quantizing beside torch, torchao and MLX"),
-            ("fp4", fp4, "products with NVFP4 weights beside MLX, torchao and ggml")):
+            ("fp4", fp4, "products with NVFP4 weights beside MLX, torchao and ggml"),
+            ("train", train, "training steps of a Llama beside torch and transformers")):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--k", type=int, default=4096)
         command.add_argument("--threads", type=int, default=os.cpu_count())
         command.add_argument("--rounds", type=int, default=9)
         command.set_defaults(run=function)
+        if function is train:
+            command.add_argument("--hidden", type=int, nargs="+", default=[512, 1024])
+            command.add_argument("--recipe", nargs="+", default=["bf16", "fp8"])
         if function is products:
             command.add_argument("--m", type=int, nargs="+", default=[8, 64, 512, 2048])
             command.add_argument("--n", type=int, nargs="+", default=[4096, 14336])

@@ -8,7 +8,7 @@ import RealModule
 /// A group of 128 elements, the last may have fewer, stores `code = E4M3(±(|x| / c)^k / scale)` with
 /// `c = √M·√μ` of its largest and smallest magnitude and
 /// `k = ⌊log₂(448²/2) / log₂(M/μ) · e⌋ / e`, so that M becomes 448 and μ no less than 1/224.
-/// Decoded it is `±(code · scale)^(1/k) · c`. Source:
+/// Decoded it is `±(code · scale)^(1/k) · c`. Powers are those of ``power(_:_:)``. Source:
 /// COAT:coat/optimizer/kernels/fp8_adamw_expand_cuda_kernel.cu.
 ///
 /// Where the source's formulas end in NaN they are guarded: zeros do not count as the smallest
@@ -22,13 +22,13 @@ public struct RangeExpandedMoment: AdamWMoment, Hashable {
   /// The number of elements.
   public let count: Int
   /// E4M3 codes.
-  public private(set) var codes: [UInt8]
+  public package(set) var codes: [UInt8]
   /// The scale of each group.
-  public private(set) var scales: [Float]
+  public package(set) var scales: [Float]
   /// k of each group.
-  public private(set) var exponents: [Float]
+  public package(set) var exponents: [Float]
   /// √M·√μ of each group.
-  public private(set) var centers: [Float]
+  public package(set) var centers: [Float]
 
   /// A moment of zeros.
   public init(count: Int) {
@@ -69,10 +69,6 @@ public struct RangeExpandedMoment: AdamWMoment, Hashable {
     }
   }
 
-  private static let largestExponent: Float = 1024
-  /// log₂(448²/2), the binades that a group is stretched over.
-  private static let binades = Float.log2(448 * 448 / 2)
-
   private mutating func encode(_ values: ArraySlice<Float>, group: Int, steps: Float) {
     var largest: Float = 0
     var smallest = Float.infinity
@@ -82,34 +78,18 @@ public struct RangeExpandedMoment: AdamWMoment, Hashable {
       if magnitude > largest || magnitude.isNaN { largest = magnitude }
       if magnitude < smallest, magnitude > 0 { smallest = magnitude }
     }
-    (exponents[group], centers[group]) = (1, 1)
-    guard largest.isFinite else {
-      scales[group] = .nan
+    let expansion = RangeExpansion(largest: largest, smallest: smallest, steps: steps)
+    (scales[group], exponents[group], centers[group]) =
+      (expansion.scale, expansion.exponent, expansion.center)
+    guard expansion.scale > 0 else {
       for index in values.indices { codes[index] = 0 }
       return
     }
-    guard largest > 0 else {
-      scales[group] = 0
-      for index in values.indices { codes[index] = 0 }
-      return
-    }
-    // The source adds in double precision and stores a float.
-    largest = Float(Double(largest) + 1e-30)
-    smallest = Float(Double(smallest) + 1e-30)
-    let center = largest.squareRoot() * smallest.squareRoot()
-    let ratio = largest / smallest
-    let range = ratio.isFinite ? Float.log2(ratio) : Float.log2(largest) - Float.log2(smallest)
-    var exponent: Float = 1
-    if range > 0 {
-      exponent = (Self.binades / range * steps).rounded(.down) / steps
-      exponent = min(max(exponent, 1 / steps), Self.largestExponent)
-    }
-    let scale = Float.pow(largest / center, exponent) / 448
-    (scales[group], exponents[group], centers[group]) = (scale, exponent, center)
     for index in values.indices {
-      let expanded = Float.pow(values[index].magnitude / center, exponent)
+      let expanded = power(values[index].magnitude / expansion.center, expansion.exponent)
       let sign: UInt8 = values[index].sign == .minus ? 0x80 : 0
-      codes[index] = Float8E4M3(expanded / scale, overflow: .saturate).bitPattern | sign
+      codes[index] =
+        Float8E4M3(expanded / expansion.scale, overflow: .saturate).bitPattern | sign
     }
   }
 
@@ -118,7 +98,7 @@ public struct RangeExpandedMoment: AdamWMoment, Hashable {
     codes.indices.map { index in
       let group = index / Self.groupSize
       let expanded = Float(Float8E4M3(bitPattern: codes[index])) * scales[group]
-      let magnitude = Float.pow(expanded.magnitude, 1 / exponents[group]) * centers[group]
+      let magnitude = power(expanded.magnitude, 1 / exponents[group]) * centers[group]
       return expanded.sign == .minus ? -magnitude : magnitude
     }
   }

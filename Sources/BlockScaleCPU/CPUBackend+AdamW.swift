@@ -2,7 +2,6 @@
 
 public import BlockScale
 import Synchronization
-import _BlockScaleShims
 
 extension CPUBackend {
   /// Takes one step of AdamW.
@@ -25,7 +24,7 @@ extension CPUBackend {
     try AdamWStep.check(parameters: parameters.count, gradients: gradients.count, state)
     state.step += 1
     let step = AdamWStep(options, step: state.step, gradientFactor: gradientFactor)
-    if step.takePlain(&parameters, gradients: gradients, &state, on: self) { return }
+    if step.takeWithKernels(&parameters, gradients: gradients, &state, on: self) { return }
     let count = parameters.count
     let (one, other) = (First.groupSize, Second.groupSize)
     let groups = one.isMultiple(of: other) ? one : other.isMultiple(of: one) ? other : one * other
@@ -52,82 +51,4 @@ extension CPUBackend {
 
   /// The elements that a thread takes at once.
   private static var stepElements: Int { 1 << 15 }
-}
-
-extension AdamWStep {
-  /// What kernels need to know of the step.
-  fileprivate var kernelStep: bs_adamw_t {
-    bs_adamw_t(
-      learning_rate: options.learningRate, beta1: options.beta1, beta2: options.beta2,
-      epsilon: options.epsilon, weight_decay: options.weightDecay,
-      first_correction: firstCorrection, root_of_second_correction: rootOfSecondCorrection,
-      gradient_factor: gradientFactor)
-  }
-
-  /// Takes the step where both moments are plain numbers of the same format.
-  ///
-  /// - Returns: Whether they are.
-  fileprivate func takePlain<First, Second>(
-    _ parameters: inout [Float], gradients: [Float], _ state: inout AdamWState<First, Second>,
-    on backend: CPUBackend
-  ) -> Bool {
-    let kernels = LayerKernels(backend.tier)
-    let kernelStep = kernelStep
-    let count = parameters.count
-    // Buffers of arrays that are alive during the calls; runs do not overlap.
-    func run<Value>(
-      _ first: inout [Value], _ second: inout [Value],
-      _ take:
-        @Sendable (
-          Int, UnsafeMutablePointer<Float>, UnsafePointer<Float>, UnsafeMutablePointer<Value>,
-          UnsafeMutablePointer<Value>
-        ) -> Void
-    ) {
-      unsafe parameters.withUnsafeMutableBufferPointer { parameters in
-        unsafe gradients.withUnsafeBufferPointer { gradients in
-          unsafe first.withUnsafeMutableBufferPointer { first in
-            unsafe second.withUnsafeMutableBufferPointer { second in
-              let parameters = unsafe UncheckedPointer(parameters.baseAddress.unsafelyUnwrapped)
-              let gradients = unsafe UncheckedValue(gradients.baseAddress.unsafelyUnwrapped)
-              let first = unsafe UncheckedPointer(first.baseAddress.unsafelyUnwrapped)
-              let second = unsafe UncheckedPointer(second.baseAddress.unsafelyUnwrapped)
-              backend.forEachRun(count) { run in
-                let start = run.lowerBound
-                unsafe take(
-                  run.count, parameters.value + start, gradients.value + start,
-                  first.value + start, second.value + start)
-              }
-            }
-          }
-        }
-      }
-    }
-    if var first = state.first as? Float32Moment, var second = state.second as? Float32Moment {
-      // The only references from here on, so that nothing is copied.
-      (state.first, state.second) = (First(count: 0), Second(count: 0))
-      unsafe run(&first.values, &second.values) { count, p, g, m, v in
-        unsafe withUnsafePointer(to: kernelStep) {
-          unsafe kernels.functions.adamw_float32($0, count, p, g, m, v)
-        }
-      }
-      state.first = first as! First
-      state.second = second as! Second
-      return true
-    }
-    if var first = state.first as? BFloat16Moment, var second = state.second as? BFloat16Moment {
-      (state.first, state.second) = (First(count: 0), Second(count: 0))
-      unsafe run(&first.values, &second.values) { count, p, g, m, v in
-        unsafe withUnsafePointer(to: kernelStep) {
-          // A BF16 value is its sixteen bits.
-          unsafe kernels.functions.adamw_bfloat16(
-            $0, count, p, g, UnsafeMutableRawPointer(m).assumingMemoryBound(to: UInt16.self),
-            UnsafeMutableRawPointer(v).assumingMemoryBound(to: UInt16.self))
-        }
-      }
-      state.first = first as! First
-      state.second = second as! Second
-      return true
-    }
-    return false
-  }
 }

@@ -40,14 +40,14 @@ extension CPUBackend {
       // The table's memory is alive during the call; bands of columns do not overlap, and tokens were
       // checked.
       unsafe table.values.withUnsafeMutableBufferPointer { table in
-        let sums = unsafe UncheckedPointer(table.baseAddress.unsafelyUnwrapped)
+        nonisolated(unsafe) let sums = unsafe table.baseAddress.unsafelyUnwrapped
         parallelFor((columns + band - 1) / band, threads: threads) { index in
           let first = index * band
           let count = min(band, columns - first)
           for (row, token) in tokens.enumerated() {
             unsafe kernels.functions.accumulate(
               source.pointer(row * columns + first, count: count), count,
-              sums.value + Int(token) * columns + first)
+              sums + Int(token) * columns + first)
           }
         }
       }
@@ -63,14 +63,14 @@ extension CPUBackend {
     let kernels = LayerKernels(tier)
     // The values' memory is alive during the call; rows do not overlap, and targets were checked.
     return unsafe logits.values.withUnsafeMutableBufferPointer { buffer in
-      let values = unsafe UncheckedPointer(buffer.baseAddress.unsafelyUnwrapped)
+      nonisolated(unsafe) let values = unsafe buffer.baseAddress.unsafelyUnwrapped
       var gradient: [BFloat16] = []
       let losses: [Float] = filled(rows) { losses in
         func run(_ gradient: Output<BFloat16>?) {
           forEachRows(rows, columns: columns) { group in
             for row in group {
               unsafe losses.pointer(row, count: 1).pointee = unsafe kernels.functions.cross_entropy(
-                values.value + row * columns, columns, Int(targets[row]), gradientFactor ?? 0,
+                values + row * columns, columns, Int(targets[row]), gradientFactor ?? 0,
                 gradient?.bits(row * columns, count: columns))
             }
           }
@@ -100,11 +100,11 @@ extension CPUBackend {
     let sums: [Double] = filled(runs) { sums in
       // The array is alive during the call, and runs lie inside of it.
       unsafe values.withUnsafeBufferPointer { values in
-        let source = unsafe UncheckedValue(values.baseAddress.unsafelyUnwrapped)
+        nonisolated(unsafe) let source = unsafe values.baseAddress.unsafelyUnwrapped
         let count = values.count
         parallelFor(runs, threads: threads) { index in
           unsafe sums.pointer(index, count: 1).pointee = unsafe kernels.functions.sum_of_squares(
-            source.value + index * run, min(run, count - index * run))
+            source + index * run, min(run, count - index * run))
         }
       }
     }

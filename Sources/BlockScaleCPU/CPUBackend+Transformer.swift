@@ -15,10 +15,10 @@ extension CPUBackend: TransformerBackend {
     let values: [BFloat16] = filled(count) { output in
       // The array is alive during the call.
       unsafe matrix.values.withUnsafeBufferPointer { buffer in
-        let source = unsafe UncheckedValue(buffer.baseAddress.unsafelyUnwrapped)
+        nonisolated(unsafe) let source = unsafe buffer.baseAddress.unsafelyUnwrapped
         forEachRun(count) { run in
           unsafe kernels.functions.round(
-            source.value + run.lowerBound, run.count,
+            source + run.lowerBound, run.count,
             output.bits(run.lowerBound, count: run.count))
         }
       }
@@ -60,8 +60,8 @@ extension CPUBackend: TransformerBackend {
         // Arrays that are alive during the call, with a row for each position.
         unsafe table.cosines.withUnsafeBufferPointer { cosines in
           unsafe table.sines.withUnsafeBufferPointer { sines in
-            let cosines = unsafe UncheckedValue(cosines.baseAddress.unsafelyUnwrapped)
-            let sines = unsafe UncheckedValue(sines.baseAddress.unsafelyUnwrapped)
+            nonisolated(unsafe) let cosines = unsafe cosines.baseAddress.unsafelyUnwrapped
+            nonisolated(unsafe) let sines = unsafe sines.baseAddress.unsafelyUnwrapped
             forEachRows(rows, columns: columns) { group in
               for row in group {
                 let place = unsafe output.bits(row * columns, count: columns)
@@ -69,8 +69,8 @@ extension CPUBackend: TransformerBackend {
                   from: input.pointer(row * columns, count: columns), count: columns)
                 let angles = (offset + row % length) * half
                 unsafe kernels.functions.rotate(
-                  place, columns / table.dimension, table.dimension, cosines.value + angles,
-                  sines.value + angles, inverse ? -1 : 1)
+                  place, columns / table.dimension, table.dimension, cosines + angles,
+                  sines + angles, inverse ? -1 : 1)
               }
             }
           }
@@ -144,11 +144,11 @@ extension CPUBackend: TransformerBackend {
       input.matrix.withHalves { source in
         // The array is alive during the call.
         unsafe weight.withUnsafeBufferPointer { weight in
-          let weight = unsafe UncheckedValue(weight.baseAddress.unsafelyUnwrapped)
+          nonisolated(unsafe) let weight = unsafe weight.baseAddress.unsafelyUnwrapped
           forEachRows(rows, columns: columns) { group in
             for row in group {
               unsafe kernels.functions.rms_norm(
-                source.pointer(row * columns, count: columns), weight.value, columns, epsilon,
+                source.pointer(row * columns, count: columns), weight, columns, epsilon,
                 output.bits(row * columns, count: columns))
             }
           }
@@ -173,9 +173,9 @@ extension CPUBackend: TransformerBackend {
     var sums = [Float](repeating: 0, count: panels * columns)
     // Arrays that are alive during the call; each panel has sums of its own.
     let values: [BFloat16] = unsafe sums.withUnsafeMutableBufferPointer { sums in
-      let sums = unsafe UncheckedPointer(sums.baseAddress.unsafelyUnwrapped)
+      nonisolated(unsafe) let sums = unsafe sums.baseAddress.unsafelyUnwrapped
       return unsafe weight.withUnsafeBufferPointer { weight in
-        let weight = unsafe UncheckedValue(weight.baseAddress.unsafelyUnwrapped)
+        nonisolated(unsafe) let weight = unsafe weight.baseAddress.unsafelyUnwrapped
         return input.matrix.withHalves { source in
           gradient.matrix.withHalves { incoming in
             (residual ?? input).matrix.withHalves { other in
@@ -185,11 +185,11 @@ extension CPUBackend: TransformerBackend {
                   for row in first..<min(rows, first + columnSumPanelRows) {
                     let start = row * columns
                     unsafe kernels.functions.rms_norm_backward(
-                      source.pointer(start, count: columns), weight.value,
+                      source.pointer(start, count: columns), weight,
                       incoming.pointer(start, count: columns),
                       residual == nil ? nil : other.pointer(start, count: columns), columns,
                       epsilon, output.bits(start, count: columns),
-                      sums.value + panel * columns)
+                      sums + panel * columns)
                   }
                 }
               }

@@ -219,13 +219,14 @@ extension PreparedLinear {
       gradient.rows, weightForGradients, bias: nil, into: &sum!, adding: true)
   }
 
-  /// Adds the gradient of the weight, in FP32.
+  /// Adds the gradient of the weight, in FP32, or overwrites what is there with it.
   ///
   /// - Parameter input: What ``SavedLinearInput/packed(on:)`` gives, once for all layers that share it.
   package func addWeightGradient(
-    _ gradient: LinearOutputGradient, input: Compute.PackedOperand, to sum: inout Matrix<Float>
+    _ gradient: LinearOutputGradient, input: Compute.PackedOperand, to sum: inout Matrix<Float>,
+    adding: Bool
   ) throws(BlockScaleError) {
-    try backend.multiply(gradient.transposed, input, bias: nil, into: &sum, adding: true)
+    try backend.multiply(gradient.transposed, input, bias: nil, into: &sum, adding: adding)
   }
 
   /// Both gradients of a layer that shares its input with no other.
@@ -233,7 +234,8 @@ extension PreparedLinear {
     _ gradient: LinearOutputGradient, saved: SavedLinearInput, into weight: inout Matrix<Float>
   ) throws(BlockScaleError) -> BFloat16Tensor {
     let result = try inputGradient(gradient)
-    try addWeightGradient(gradient, input: saved.packed(on: backend), to: &weight)
+    try addWeightGradient(
+      gradient, input: saved.packed(on: backend), to: &weight, adding: true)
     return result
   }
 }

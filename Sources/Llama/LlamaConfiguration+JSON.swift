@@ -105,7 +105,7 @@ extension LlamaConfiguration {
     set("max_position_embeddings", maximumPositions)
     set("initializer_range", initializerRange)
     result["tie_word_embeddings"] = .bool(tiesHead)
-    setUnlessPresent("torch_dtype", "bfloat16")
+    if result["dtype"] == nil { setUnlessPresent("torch_dtype", "bfloat16") }
     // What was read keeps its form; transformers 4 and 5 both read the one that is written otherwise.
     let reader = MemberReader(members: result)
     let known = try? reader.rotary()

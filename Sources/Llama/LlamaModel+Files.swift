@@ -70,11 +70,9 @@ extension ParameterStore {
   ) throws {
     try makeFolderUnlessPresent(folder)
     var configuration = configuration
-    if let key = ["dtype", "torch_dtype"].first(where: { configuration.members[$0] != nil }) {
-      configuration.members[key] = JSONValue(format.rawValue)
-    } else {
-      configuration.members["torch_dtype"] = JSONValue(format.rawValue)
-    }
+    // transformers 5 writes the first, version 4 the second; both read either.
+    let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
+    configuration.members[key] = JSONValue(format.rawValue)
     // The weights are as they are here, whatever they were when they were read.
     configuration.members["quantization_config"] = nil
     let tensors = parameters.map { (name: $0.name, dtype: format.dtype, shape: $0.shape) }

@@ -131,9 +131,12 @@ extension LlamaModel {
         guard losses.isFinite else {
           throw BlockScaleError(.nonFinite, "The loss is not a number.")
         }
-        return try head.linear.backward(
-          head.linear.prepare(gradient: BFloat16Tensor(gradient), rows: rows),
-          saved: input.saved, into: &gradients[head.parameter])
+        let prepared = try head.linear.prepare(gradient: BFloat16Tensor(gradient), rows: rows)
+        let packed = try input.saved.packed(on: backend)
+        try gradients.accumulate(head.parameter) { sum, adding throws(BlockScaleError) in
+          try head.linear.addWeightGradient(prepared, input: packed, to: &sum, adding: adding)
+        }
+        return try head.linear.inputGradient(prepared)
       }
       lastGradient += gradient.matrix.values
     }

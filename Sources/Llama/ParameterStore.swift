@@ -5,16 +5,20 @@ import RealModule
 
 /// A value in FP32 for every weight of a model, by the names of its parameters: master weights, or
 /// gradients.
-public struct ParameterStore: Sendable, Hashable {
+public struct ParameterStore: Sendable {
   /// The parameters in order.
   public let parameters: [LlamaConfiguration.Parameter]
   private var matrices: [Matrix<Float>]
+  // Zeros that are not written yet: the first gradient of a step overwrites what was there, which
+  // spares one pass over the memory to clear it and one to read it.
+  private var areZero: [Bool]
   private let indices: [String: Int]
 
   /// Zeros.
   public init(zerosFor configuration: LlamaConfiguration) {
     parameters = configuration.parameters
     matrices = parameters.map { .zeros(rows: $0.rows, columns: $0.columns) }
+    areZero = Array(repeating: false, count: parameters.count)
     indices = Dictionary(
       uniqueKeysWithValues: parameters.enumerated().map { ($1.name, $0) })
   }
@@ -43,14 +47,39 @@ public struct ParameterStore: Sendable, Hashable {
   ///
   /// - Precondition: There is a parameter of that name.
   public subscript(name: String) -> Matrix<Float> {
-    _read { yield matrices[index(name)] }
-    _modify { yield &matrices[index(name)] }
+    get { self[index(name)] }
+    _modify { yield &self[index(name)] }
   }
 
   /// The values of the parameter at a place in the order.
   package subscript(index: Int) -> Matrix<Float> {
-    _read { yield matrices[index] }
-    _modify { yield &matrices[index] }
+    get {
+      guard areZero[index] else { return matrices[index] }
+      return .zeros(rows: parameters[index].rows, columns: parameters[index].columns)
+    }
+    _modify {
+      writeZeros(index)
+      yield &matrices[index]
+    }
+  }
+
+  /// Lets `body` add to a parameter, or overwrite it where it is zero.
+  mutating func accumulate<Failure: Error>(
+    _ name: String, _ body: (_ sum: inout Matrix<Float>, _ adding: Bool) throws(Failure) -> Void
+  ) throws(Failure) {
+    let index = index(name)
+    let adding = !areZero[index]
+    areZero[index] = false
+    try body(&matrices[index], adding)
+  }
+
+  private mutating func writeZeros(_ index: Int) {
+    guard areZero[index] else { return }
+    areZero[index] = false
+    // The whole of the array's memory.
+    unsafe matrices[index].values.withUnsafeMutableBufferPointer {
+      unsafe $0.update(repeating: 0)
+    }
   }
 
   private func index(_ name: String) -> Int {
@@ -62,25 +91,28 @@ public struct ParameterStore: Sendable, Hashable {
 
   /// Makes everything zero.
   public mutating func clear() {
-    for index in matrices.indices {
-      matrices[index].values.withUnsafeMutableBufferPointerZeroed()
-    }
+    for index in areZero.indices { areZero[index] = true }
   }
 
   /// The root of the sum of all squares.
   public func norm(on backend: some TransformerBackend) -> Double {
-    matrices.reduce(0) { $0 + backend.sumOfSquares($1.values) }.squareRoot()
+    matrices.indices.reduce(0) {
+      areZero[$1] ? $0 : $0 + backend.sumOfSquares(matrices[$1].values)
+    }.squareRoot()
   }
 
   /// The first parameter with a value that is not finite.
   public var firstNonFinite: String? {
-    zip(parameters, matrices).first { !$1.values.allSatisfy(\.isFinite) }?.0.name
+    parameters.indices.first { !self[$0].values.allSatisfy(\.isFinite) }.map {
+      parameters[$0].name
+    }
   }
 }
 
-extension [Float] {
-  fileprivate mutating func withUnsafeMutableBufferPointerZeroed() {
-    // The whole of the array's memory.
-    unsafe withUnsafeMutableBufferPointer { unsafe $0.update(repeating: 0) }
+extension ParameterStore: Equatable {
+  /// Whether all values are equal.
+  public static func == (left: Self, right: Self) -> Bool {
+    left.parameters == right.parameters
+      && left.parameters.indices.allSatisfy { left[$0] == right[$0] }
   }
 }

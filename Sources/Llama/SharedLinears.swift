@@ -96,8 +96,9 @@ struct SharedLinears<Compute: TransformerBackend>: Sendable {
           input = try kept.input.packed(on: backend)
           packed.append((form, input))
         }
-        try member.linear.addWeightGradient(
-          gradient, input: input, to: &store[member.parameter])
+        try store.accumulate(member.parameter) { sum, adding throws(BlockScaleError) in
+          try member.linear.addWeightGradient(gradient, input: input, to: &sum, adding: adding)
+        }
         if members.count > 1 { try member.linear.addInputGradient(gradient, to: &sum) }
       }
     }

@@ -14,10 +14,9 @@ func writeSafetensors(
   _ contents: (_ name: String, _ write: ([UInt8]) throws -> Void) throws -> Void
 ) throws {
   let header = try SafetensorsHeader(
-    tensors: tensors.map {
-      SafetensorsHeader.Item(name: $0.name, dtype: $0.dtype, shape: $0.shape)
-    },
-    metadata: metadata)
+    tensors: tensors.map { tensor in
+      SafetensorsHeader.Item(name: tensor.name, dtype: tensor.dtype, shape: tensor.shape)
+    }, metadata: metadata)
   let temporary = FilePath("\(path).partial")
   let writer = try SafetensorsWriter(path: temporary, header: header)
   do {
@@ -31,6 +30,8 @@ func writeSafetensors(
     throw error
   }
   try renameItem(temporary, to: path)
+  // A rename survives a power cut once its folder is on the disk too.
+  try synchronizeFolder(path.removingLastComponent())
 }
 
 /// The bytes of values in the order of files.

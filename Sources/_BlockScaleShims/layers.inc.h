@@ -8,6 +8,7 @@
 
 #include "layers_attention.inc.h"
 #include "layers_elementwise.inc.h"
+#include "layers_expansion.inc.h"
 #include "layers_optimizer.inc.h"
 
 static const bs_layer_kernels_t BS_NAME(layer_table) = {
@@ -27,4 +28,7 @@ static const bs_layer_kernels_t BS_NAME(layer_table) = {
   .sum_of_squares = BS_NAME(bs_sum_of_squares),
   .adamw_float32 = BS_NAME(bs_adamw_float32),
   .adamw_bfloat16 = BS_NAME(bs_adamw_bfloat16),
+  .contract = BS_NAME(bs_contract),
+  .extremes = BS_NAME(bs_extremes),
+  .expand = BS_NAME(bs_expand),
 };

@@ -209,10 +209,9 @@ import _BlockScaleTestSupport
           frequency = (1 - smooth) * frequency / 8 + smooth * frequency
         }
         let angle = position * frequency
-        let (own, other) = (
-          doubles(x)[index], doubles(x)[place < half ? index + half : index - half]
-        )
-        return own * Double.cos(angle) + (place < half ? -1 : 1) * other * Double.sin(angle)
+        let other = doubles(x)[place < half ? index + half : index - half]
+        return doubles(x)[index] * Double.cos(angle)
+          + (place < half ? -1 : 1) * other * Double.sin(angle)
       }
       for backend in Self.backends {
         let y = try backend.rotate(x, by: table, offset: 80, inverse: false)
@@ -352,6 +351,10 @@ import _BlockScaleTestSupport
       let wide = try steps(backend, Float32AdamWState(count: start.count))
       let wideExpected = try steps(ReferenceBackend(), Float32AdamWState(count: start.count))
       #expect(wide.0 == wideExpected.0 && wide.1 == wideExpected.1, "\(backend)")
+      let expanded = try steps(backend, Float8AdamWState(count: start.count))
+      let expandedExpected = try steps(ReferenceBackend(), Float8AdamWState(count: start.count))
+      #expect(
+        expanded.0 == expandedExpected.0 && expanded.1 == expandedExpected.1, "\(backend)")
     }
   }
 }

@@ -33,26 +33,53 @@ import _BlockScaleTestSupport
   @Test(arguments: TrainingRecipe.allCases, [false, true])
   func theLossFalls(_ recipe: TrainingRecipe, _ ties: Bool) throws {
     var trainer = try Trainer(
-      Self.configuration(ties: ties), Self.options(recipe, steps: 60), Self.data,
+      Self.configuration(ties: ties), Self.options(recipe, steps: 140), Self.data,
       on: CPUBackend())
     let first = try trainer.evaluationLoss(sequences: 16)
     #expect(abs(first - Double.log(128)) < 0.2)
     var last = 0.0
     while !trainer.isFinished { last = try trainer.step().loss }
     let evaluation = try trainer.evaluationLoss(sequences: 16)
-    #expect(last < Self.data.unigramEntropy - 0.8, "\(last)")
-    #expect(evaluation < Self.data.unigramEntropy - 0.7, "\(evaluation)")
+    // One table for both ends learns more slowly.
+    let bound = Self.data.unigramEntropy - (ties ? 0.3 : 1)
+    #expect(last < bound, "\(last)")
+    #expect(evaluation < bound, "\(evaluation)")
+  }
+
+  @Test func aTiedHeadHasBothGradients() throws {
+    let (tied, apart) = try (Self.configuration(ties: true), Self.configuration())
+    let weights = ParameterStore(for: tied, seed: 1)
+    var others = ParameterStore(for: apart, seed: 1)
+    for parameter in weights.parameters { others[parameter.name] = weights[parameter.name] }
+    others["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    let batch = try TokenBatch([Array(Self.data.training[..<65])])
+    var gradients = ParameterStore(zerosFor: tied)
+    var otherGradients = ParameterStore(zerosFor: apart)
+    gradients.clear()
+    let loss = try LlamaModel(tied, weights: weights, plan: .bfloat16, on: CPUBackend())
+      .loss(batch, addingGradientsTo: &gradients)
+    let otherLoss = try LlamaModel(apart, weights: others, plan: .bfloat16, on: CPUBackend())
+      .loss(batch, addingGradientsTo: &otherGradients)
+    #expect(loss == otherLoss)
+    let sums = zip(
+      otherGradients["model.embed_tokens.weight"].values, otherGradients["lm_head.weight"].values
+    ).map { Double($0) + Double($1) }
+    let both = gradients["model.embed_tokens.weight"].values.map { Double($0) }
+    #expect(decibels(both, against: sums) > 100)
+    let name = "model.layers.0.mlp.gate_proj.weight"
+    #expect(gradients[name] == otherGradients[name])
   }
 
   @Test func recipesFollowEachOther() throws {
     let losses = try TrainingRecipe.allCases.map { recipe in
-      var trainer = try Trainer(
-        Self.configuration(), Self.options(recipe, steps: 40), Self.data, on: CPUBackend())
+      var options = Self.options(recipe, steps: 40)
+      options.schedule.peak = 1e-3
+      var trainer = try Trainer(Self.configuration(), options, Self.data, on: CPUBackend())
       return try (0..<40).map { _ in try trainer.step().loss }
     }
     #expect(losses[0] != losses[1] && losses[0] != losses[2])
     for other in losses.dropFirst() {
-      #expect(abs(other[39] - losses[0][39]) < 0.04 * losses[0][39])
+      #expect(abs(other[39] - losses[0][39]) < 0.01 * losses[0][39], "\(other[39]) \(losses[0])")
     }
   }
 
@@ -86,14 +113,16 @@ import _BlockScaleTestSupport
     let trainer = try Trainer(
       Self.configuration(), Self.options(.bf16, steps: 2), Self.data, on: CPUBackend())
     try trainer.save(to: path)
-    let other = try TrainingData(ByteTokenizer().encode(GeneratedText(seed: 8).bytes(9000), addsSpecialTokens: false))
+    let other = try TrainingData(
+      ByteTokenizer().encode(GeneratedText(seed: 8).bytes(9000), addsSpecialTokens: false))
     #expect(throws: LlamaError.self) { try Trainer(resuming: path, other, on: CPUBackend()) }
     let bytes = try Data(contentsOf: URL(fileURLWithPath: path.string))
     try bytes.dropLast(5).write(to: URL(fileURLWithPath: path.string))
     #expect(throws: (any Error).self) {
       try Trainer(resuming: path, Self.data, on: CPUBackend())
     }
-    let short = try TrainingData(ByteTokenizer().encode(GeneratedText(seed: 8).bytes(100), addsSpecialTokens: false))
+    let short = try TrainingData(
+      ByteTokenizer().encode(GeneratedText(seed: 8).bytes(100), addsSpecialTokens: false))
     var options = Self.options(.bf16, steps: 2)
     options.length = 5000
     let error = #expect(throws: LlamaError.self) {
@@ -178,7 +207,8 @@ import _BlockScaleTestSupport
     let long = text.bytes(5000)
     #expect(long.count >= 5000 && long.starts(with: text.bytes(1000)))
     #expect(long.allSatisfy { $0 < 128 } && GeneratedText(seed: 2).bytes(5000) != long)
-    #expect(try ByteTokenizer().decode(ByteTokenizer().encode(long, addsSpecialTokens: false)) == long)
+    #expect(
+      try ByteTokenizer().decode(ByteTokenizer().encode(long, addsSpecialTokens: false)) == long)
   }
 
   @Test func plansTakeTheFirstRule() {

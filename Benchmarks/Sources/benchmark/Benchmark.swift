@@ -8,8 +8,8 @@ struct Benchmark: ParsableCommand {
     commandName: "benchmark",
     abstract: "Measure BlockScale and print rates and ratios.",
     subcommands: [
-      ConvertBenchmark.self, LayerBenchmark.self, ModelBenchmark.self, ProductBenchmark.self,
-      QuantizeBenchmark.self,
-      ServeCommand.self,
+      ConvertBenchmark.self, GenerateBenchmark.self, LayerBenchmark.self, ModelBenchmark.self,
+      ProductBenchmark.self,
+      QuantizeBenchmark.self, ServeCommand.self, TrainBenchmark.self,
     ])
 }

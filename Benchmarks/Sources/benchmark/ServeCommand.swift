@@ -2,6 +2,7 @@
 
 import ArgumentParser
 @_spi(Benchmarking) import BlockScaleCPU
+import Llama
 
 /// Answers one request a line, so that a script can time this process and a peer by turns.
 struct ServeCommand: ParsableCommand {
@@ -14,7 +15,9 @@ struct ServeCommand: ParsableCommand {
         run NAME COUNT                        answers the median of COUNT runs in seconds
         ceiling [TIER]                        answers operations a second
       OPERATION is one of those that `benchmark product --help` lists, `layer-bf16`, `layer-fp8` or
-      `layer-nvfp4` for a step of a linear layer, or one of `quantize-` and `dequantize-` with
+      `layer-nvfp4` for a step of a linear layer, `train-bf16`, `train-fp8` or `train-coat` for a
+      training step of a Llama of 4 layers with M tokens in sequences of 512, the hidden size N and the
+      vocabulary K, or one of `quantize-` and `dequantize-` with
       `fp8-1x128`, `fp8-128x128` or `nvfp4` for a matrix of M x K.
       """)
 
@@ -55,6 +58,15 @@ struct ServeCommand: ParsableCommand {
     if operation.hasPrefix("layer-") {
       return try LayerCase(
         String(operation.dropFirst("layer-".count)), m: m, n: n, k: k, backend: backend)
+    }
+    if operation.hasPrefix("train-") {
+      guard
+        let recipe = TrainingRecipe(rawValue: String(operation.dropFirst("train-".count)))
+      else { return nil }
+      let shape = LlamaShape(
+        hidden: n, intermediate: n * 11 / 4, heads: n / 64, keyValueHeads: max(1, n / 128),
+        vocabulary: k, sequences: max(1, m / 512), length: min(m, 512))
+      return try TrainCase(recipe, shape, backend: backend)
     }
     return try QuantizeCase(operation, rows: m, columns: k, backend: backend)
   }

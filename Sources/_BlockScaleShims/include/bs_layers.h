@@ -110,6 +110,20 @@ typedef struct {
   void (*_Nonnull adamw_bfloat16)(
     const bs_adamw_t *_Nonnull step, size_t count, float *_Nonnull parameters,
     const float *_Nonnull gradients, uint16_t *_Nonnull first, uint16_t *_Nonnull second);
+
+  /// Up to 128 values of a group of a range-expanded moment.
+  void (*_Nonnull contract)(
+    const uint8_t *_Nonnull codes, size_t count, float scale, float inverse_exponent, float center,
+    float *_Nonnull values);
+
+  /// The largest magnitude, NaN if there is one, and the smallest that is not zero.
+  void (*_Nonnull extremes)(
+    const float *_Nonnull values, size_t count, float *_Nonnull largest, float *_Nonnull smallest);
+
+  /// The codes of a group whose scale is positive.
+  void (*_Nonnull expand)(
+    const float *_Nonnull values, size_t count, float scale, float exponent, float center,
+    uint8_t *_Nonnull codes);
 } bs_layer_kernels_t;
 
 /// The kernels of each tier; null where the architecture has no such tier. Whether they may be called

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import RealModule
+
+/// How a group of a ``RangeExpandedMoment`` is stretched.
+package struct RangeExpansion: Sendable {
+  /// NaN for a group with a NaN or an infinity, zero for one of zeros.
+  package let scale: Float
+  package let exponent: Float
+  package let center: Float
+
+  private static let largestExponent: Float = 1024
+  /// log₂(448²/2), the binades that a group is stretched over.
+  private static let binades = Float.log2(448 * 448 / 2)
+
+  /// - Parameters:
+  ///   - largest: The largest magnitude, NaN if there is one.
+  ///   - smallest: The smallest that is not zero.
+  ///   - steps: The steps per unit of the exponent.
+  package init(largest: Float, smallest: Float, steps: Float) {
+    guard largest.isFinite, largest > 0 else {
+      (scale, exponent, center) = (largest.isFinite ? 0 : .nan, 1, 1)
+      return
+    }
+    // The source adds in double precision and stores a float.
+    let largest = Float(Double(largest) + 1e-30)
+    let smallest = Float(Double(smallest) + 1e-30)
+    center = largest.squareRoot() * smallest.squareRoot()
+    let ratio = largest / smallest
+    let range = ratio.isFinite ? Float.log2(ratio) : Float.log2(largest) - Float.log2(smallest)
+    var exponent: Float = 1
+    if range > 0 {
+      exponent = (Self.binades / range * steps).rounded(.down) / steps
+      exponent = min(max(exponent, 1 / steps), Self.largestExponent)
+    }
+    self.exponent = exponent
+    scale = power(largest / center, exponent) / 448
+  }
+}
+
+/// A power of a number that is not negative, in FP32 arithmetic whose every operation is written down,
+/// so that all back ends have the same bits.
+///
+/// Its relative error is below 1e-5 where the result lies within 2^±20, which the three significant
+/// bits of E4M3 do not see. Zero and subnormal numbers give zero, NaN gives NaN.
+package func power(_ base: Float, _ exponent: Float) -> Float {
+  guard base >= .leastNormalMagnitude else { return base.isNaN ? base : 0 }
+  // base = 2^e · m with m from √½ to √2.
+  let offset = Int32(bitPattern: base.bitPattern) &- 0x3F35_04F3
+  let e = offset >> 23
+  let m = Float(bitPattern: base.bitPattern &- UInt32(bitPattern: e << 23))
+  // log₂ m = 2/ln 2 · artanh s; near one it is as exact relative to itself.
+  let s = (m - 1) / (m + 1)
+  let t = s * s
+  var series = t * (1 / 11 as Float) + (1 / 9 as Float)
+  series = series * t + (1 / 7 as Float)
+  series = series * t + (1 / 5 as Float)
+  series = series * t + (1 / 3 as Float)
+  series = series * t + 1
+  let logarithm = Float(e) + s * (2.885_390_1 as Float) * series
+  let y = min(max(exponent * logarithm, -126), 127)
+  // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
+  let shifted = y + 12_582_912
+  let z = (y - (shifted - 12_582_912)) * (0.693_147_18 as Float)
+  var result = z * (1 / 5040 as Float) + (1 / 720 as Float)
+  result = result * z + (1 / 120 as Float)
+  result = result * z + (1 / 24 as Float)
+  result = result * z + (1 / 6 as Float)
+  result = result * z + (0.5 as Float)
+  result = result * z + 1
+  result = result * z + 1
+  let n = Int32(bitPattern: shifted.bitPattern) &- 0x4B40_0000
+  return result * Float(bitPattern: UInt32(bitPattern: (n &+ 127) << 23))
+}
