@@ -202,7 +202,7 @@ import _BlockScaleTestSupport
     #expect(abs(sum.squareRoot() - 1e-4) < 1e-7)
   }
 
-  @Test func generatedTextIsAPrefixOfItself() {
+  @Test func generatedTextIsAPrefixOfItself() throws {
     let text = GeneratedText(seed: 1)
     let long = text.bytes(5000)
     #expect(long.count >= 5000 && long.starts(with: text.bytes(1000)))
