@@ -24,7 +24,8 @@ struct EvalCommand: ParsableCommand {
     name: .long, help: ArgumentHelp("The text.", valueName: "file"), completion: .file())
   var text: String
 
-  @Option(name: .long, help: "The tokens of a sequence (default: the model's context, at most 1024).")
+  @Option(
+    name: .long, help: "The tokens of a sequence (default: the model's context, at most 1024).")
   var length: Int?
 
   @Option(name: .long, help: "The sequences that are computed at once.")
@@ -45,7 +46,8 @@ struct EvalCommand: ParsableCommand {
     }
     let tokens = tokenizer.encode(bytes, addsSpecialTokens: true)
     guard tokens.count > 1 else {
-      throw CommandError("\(text): \(tokens.count) tokens are too few to foretell one from another.")
+      throw CommandError(
+        "\(text): \(tokens.count) tokens are too few to foretell one from another.")
     }
     if let length, length > model.contextLength {
       throw CommandError(

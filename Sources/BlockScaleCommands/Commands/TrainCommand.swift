@@ -238,7 +238,7 @@ struct TrainingArguments: ParsableArguments {
   var length = 128
 
   @Option(name: .long, help: "The largest learning rate.")
-  var learningRate = 2e-3
+  var learningRate = 1e-3
 
   @Option(name: .long, help: "The steps until it is reached (default: a tenth of the steps).")
   var warmup: Int?

@@ -104,7 +104,8 @@ struct TrainingRun {
       }
       let trainer = try Trainer(resuming: path, data, on: cpu)
       let stored = trainer.model.configuration
-      guard stored.parameters == configuration.parameters, stored.heads == configuration.heads else {
+      guard stored.parameters == configuration.parameters, stored.heads == configuration.heads
+      else {
         throw CommandError(
           "\(path): the run was begun with a model of \(stored.summary), not of "
             + "\(configuration.summary).")

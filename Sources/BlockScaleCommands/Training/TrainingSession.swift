@@ -18,7 +18,8 @@ struct TrainingSession {
   /// Saves and evaluates all models, quantizes the last one, and writes pictures and the report.
   func finish() throws -> TrainingResult {
     let options = run.arms[0].trainer.options
-    var result = TrainingResult(folder: run.folder, data: data, tokensPerStep: options.tokensPerStep)
+    var result = TrainingResult(
+      folder: run.folder, data: data, tokensPerStep: options.tokensPerStep)
     result.configuration = run.arms[0].trainer.model.configuration
     for arm in run.arms {
       try run.saveModel(arm, tokenizer, on: cpu)
@@ -151,7 +152,7 @@ struct TrainingResult {
     text += """
 
       Models, losses (CSV), pictures (SVG) and the report (JSON) are in '\(folder.path)'.
-      Next: blockscale generate \(folder.model("nvfp4")) --prompt "Ada met "
+      Next: blockscale generate \(folder.model("nvfp4")) --prompt "Ada sold "
 
       """
     return text
