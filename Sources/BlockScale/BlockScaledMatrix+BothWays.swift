@@ -25,17 +25,4 @@ extension BlockScaledMatrix {
       recipe: recipe, blocking: blocking)
     return (matrix, transposed.matrix)
   }
-
-  /// A matrix of zero codes and scales, to be written over.
-  package static func blank(rows: Int, columns: Int, blocking: Blocking, zeroScale: Scale) -> Self {
-    let grid = blocking.grid(rows: rows, columns: columns)
-    do {
-      return try Self(
-        rows: rows, columns: columns, blocking: blocking,
-        codes: [UInt8](repeating: 0, count: rows * Element.elementFormat.byteCount(columns)),
-        scales: [Scale](repeating: zeroScale, count: grid.rows * grid.columns))
-    } catch {
-      preconditionFailure("The counts are those of the shape: \(error)")
-    }
-  }
 }

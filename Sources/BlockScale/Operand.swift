@@ -115,7 +115,10 @@ extension BlockScaledMatrix {
 
   /// The scales as numbers.
   package var scaleValues: [Float] {
-    if let values = scales as? [Float] { return values }
+    if Scale.self == Float.self {
+      // The array is of this type already; a conditional cast would look at every element.
+      return unsafe unsafeBitCast(scales, to: [Float].self)
+    }
     return scaleCodes.map { Scale.scaleFormat.value(ofCode: $0) }
   }
 }

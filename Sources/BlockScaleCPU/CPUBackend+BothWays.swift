@@ -131,7 +131,9 @@ extension CPUBackend {
   private func wholeBlocks(_ extent: Int) -> Int { (extent + block - 1) / block * block }
 
   func run(threads: Int) {
-    let (height, width) = (wholeBlocks(512), wholeBlocks(2048))
+    // Small matrices are cut finer, so that all threads have work.
+    let share = panel.rows * panel.columns / (2 * threads * min(panel.rows, 512))
+    let (height, width) = (wholeBlocks(512), wholeBlocks(max(1, min(2048, share))))
     let tiles = (panel.columns + width - 1) / width
     parallelFor((panel.rows + height - 1) / height * tiles, threads: threads) { index in
       let first = (row: index / tiles * height, column: index % tiles * width)

@@ -186,13 +186,23 @@ extension Blocking {
 }
 
 extension BlockScaledMatrix {
-  /// A matrix to be written over.
+  /// A matrix whose codes and scales are all to be written over.
   static func blank(rows: Int, columns: Int, blocking: Blocking) -> Self {
-    // Scale types are plain bits, all of which may be zero.
-    let zero = unsafe withUnsafeTemporaryAllocation(of: Scale.self, capacity: 1) { memory in
-      unsafe UnsafeMutableRawBufferPointer(memory).initializeMemory(as: UInt8.self, repeating: 0)
-      return unsafe memory[0]
+    let grid = blocking.grid(rows: rows, columns: columns)
+    let codeCount = rows * Element.elementFormat.byteCount(columns)
+    do {
+      return try Self(
+        rows: rows, columns: columns, blocking: blocking,
+        // Clearing memory would be one thread's work between those of all. Half of a byte may belong
+        // to no code of four bits, and is zero.
+        codes: Element.elementFormat.bitWidth == 8
+          ? filled(codeCount) { _ in } : [UInt8](repeating: 0, count: codeCount),
+        // Scale types are plain bits, and quantizing writes them all.
+        scales: unsafe [Scale](unsafeUninitializedCapacity: grid.rows * grid.columns) {
+          $1 = $0.count
+        })
+    } catch {
+      preconditionFailure("The counts are those of the shape: \(error)")
     }
-    return blank(rows: rows, columns: columns, blocking: blocking, zeroScale: zero)
   }
 }

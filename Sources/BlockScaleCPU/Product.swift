@@ -281,13 +281,18 @@ struct Product<Kernels: TileKernels>: Sendable {
             sums: sums, accumulate: k0 > 0, next: next)
         }
         guard isLast else { continue }
-        for index in unsafe 0..<columnTiles.count {
-          let block = task.blocks.lowerBound + index * tileBlocks
-          let blocks = min(tileBlocks, task.blocks.upperBound - block)
-          unsafe kernels.store(
-            sums + index * sumCount, stride: tileColumns, rows: rowCount,
-            columns: min(blocks * 16, right.outputs - block * 16), output: places.output, row: row,
-            column: block * 16)
+        // Some rows at a time through all columns, since each row may lie on a page of its own.
+        let rowsAtOnce = 8
+        for first in stride(from: 0, to: rowCount, by: rowsAtOnce) {
+          for index in unsafe 0..<columnTiles.count {
+            let block = task.blocks.lowerBound + index * tileBlocks
+            let blocks = min(tileBlocks, task.blocks.upperBound - block)
+            unsafe kernels.store(
+              sums + index * sumCount + first * tileColumns, stride: tileColumns,
+              rows: min(rowsAtOnce, rowCount - first),
+              columns: min(blocks * 16, right.outputs - block * 16), output: places.output,
+              row: row + first, column: block * 16)
+          }
         }
       }
     }

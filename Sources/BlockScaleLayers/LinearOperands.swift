@@ -29,15 +29,17 @@ package struct LinearInput: Sendable {
     saved = SavedLinearInput(kind: .bfloat16(x.matrix), rows: x.matrix.rows)
   }
 
-  init(_ x: BFloat16Tensor, _ matrix: Float8Matrix, transposed: Float8Matrix)
+  init(_ x: BFloat16Tensor, _ matrix: Float8Matrix, transposed: Float8Matrix?)
     throws(BlockScaleError)
   {
     shape = x.shape
     rows = try Operand(matrix)
     saved = SavedLinearInput(
-      kind: .transposed(
-        try Operand(transposed),
-        byteCount: transposed.codes.count + 4 * transposed.scales.count), rows: x.matrix.rows)
+      kind: try transposed.map { transposed throws(BlockScaleError) in
+        .transposed(
+          try Operand(transposed),
+          byteCount: transposed.codes.count + 4 * transposed.scales.count)
+      } ?? .none, rows: x.matrix.rows)
   }
 }
 

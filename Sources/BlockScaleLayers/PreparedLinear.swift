@@ -37,12 +37,19 @@ package struct PreparedLinear<Compute: Backend>: Sendable {
       if trains { backward = try backend.packTransposed(rounded) }
     case .float8Blocks(let configuration):
       hidesNonFinite = try configuration.hidesNonFinite()
-      let (matrix, transposed) = try backend.quantizedBothWays(
-        weight, as: Float8Matrix.self, recipe: configuration.recipe,
-        blocking: Blocking(rows: 128, columns: 128))
+      let blocking = Blocking(rows: 128, columns: 128)
+      let matrix: Float8Matrix
+      if trains {
+        let both = try backend.quantizedBothWays(
+          weight, as: Float8Matrix.self, recipe: configuration.recipe, blocking: blocking)
+        matrix = both.matrix
+        backward = try backend.pack(Operand(both.transposed))
+      } else {
+        matrix = try backend.quantized(
+          weight, as: Float8Matrix.self, recipe: configuration.recipe, blocking: blocking)
+      }
       try matrix.checkFinite("The weight")
       forward = try backend.pack(Operand(matrix))
-      if trains { backward = try backend.pack(Operand(transposed)) }
     case .float8Tensor(let recipe):
       let quantized = try backend.quantizePerTensor(
         Tensor(weight), as: Float8E4M3.self, groupSize: 16, outputQuantizedTranspose: trains,
@@ -112,13 +119,19 @@ extension PreparedLinear {
       return LinearInput(x)
     case .float8Blocks(let configuration):
       if hidesNonFinite { try backend.checkFinite(x.matrix, "The input") }
+      guard trains else {
+        let rows = try backend.quantized(
+          x.matrix, as: Float8Matrix.self, recipe: configuration.recipe, blocking: .rowGroups)
+        try rows.checkFinite("The input")
+        return try LinearInput(x, rows, transposed: nil)
+      }
       let (rows, transposed) = try backend.quantizedBothWays(
         x.matrix, as: Float8Matrix.self, recipe: configuration.recipe, blocking: .rowGroups)
       try rows.checkFinite("The input")
       return try LinearInput(x, rows, transposed: transposed)
     case .float8Tensor(let recipe):
       let quantized = try backend.quantizePerTensor(
-        x, as: Float8E4M3.self, groupSize: 16, outputQuantizedTranspose: true, recipe: recipe,
+        x, as: Float8E4M3.self, groupSize: 16, outputQuantizedTranspose: trains, recipe: recipe,
         rounding: .nearest
       ).quantized
       try quantized.checkFinite("The input")
@@ -190,6 +203,9 @@ extension PreparedLinear {
     return LinearOutputGradient(
       shape: gradient.shape, rows: try Operand(rows), transposed: try Operand(transposed))
   }
+
+  /// Whether the weight is prepared for gradients, which want inputs along their columns too.
+  private var trains: Bool { backwardWeight != nil }
 
   private var weightForGradients: Compute.PackedOperand {
     guard let backwardWeight else {

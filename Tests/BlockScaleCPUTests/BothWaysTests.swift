@@ -55,6 +55,19 @@ import _BlockScaleTestSupport
           #expect(
             differences(bytes(result.transposed.scales), bytes(expected.transposed.scales)) == 0,
             "\(name) transposed scales")
+          // In place, over what other values left.
+          var again = try cpu.quantizedBothWays(
+            [Source](values.reversed()), rows: rows, columns: columns, as: type, recipe: recipe,
+            blocking: blocking)
+          try cpu.quantizeBothWays(values, into: &again, recipe: recipe)
+          for (again, expected) in [
+            (again.matrix, expected.matrix), (again.transposed, expected.transposed),
+          ] {
+            #expect(differences(again.codes, expected.codes) == 0, "\(name) in place")
+            #expect(
+              differences(bytes(again.scales), bytes(expected.scales)) == 0,
+              "\(name) scales in place")
+          }
         }
       }
     }
