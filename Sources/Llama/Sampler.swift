@@ -21,7 +21,8 @@ public struct Sampler: Sendable, Hashable {
       throw LlamaError(.wrongInput, "A temperature of \(temperature) cannot be sampled at.")
     }
     guard topP > 0, topP <= 1 else {
-      throw LlamaError(.wrongInput, "A share of \(topP) of all probability is not above 0 and up to 1.")
+      throw LlamaError(
+        .wrongInput, "A share of \(topP) of all probability is not above 0 and up to 1.")
     }
     self.temperature = temperature
     self.topP = topP
@@ -93,7 +94,7 @@ public struct TokenGenerator<Compute: TransformerBackend>: Sendable {
     }
     self.model = model
     self.sampler = sampler
-    cache = KeyValueCache(for: model, capacity: prompt.count + capacity)
+    cache = KeyValueCache(for: model, capacity: prompt.count + min(capacity, model.contextLength))
     logits = try model.nextLogits(prompt, cache: &cache)
   }
 

@@ -11,6 +11,7 @@ struct EvalCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "eval",
     abstract: "Measure how well a Llama foretells a text.",
+    usage: "blockscale eval <model> --text <file> [<options>]",
     discussion: """
       The text is cut into sequences that the model sees one by one, each token after those before \
       it in its sequence. Perplexity is e to the mean loss of a token.
@@ -24,7 +25,8 @@ struct EvalCommand: ParsableCommand {
     name: .long, help: ArgumentHelp("The text.", valueName: "file"), completion: .file())
   var text: String
 
-  @Option(name: .long, help: "The tokens of a sequence (default: the model's context, at most 1024).")
+  @Option(
+    name: .long, help: "The tokens of a sequence (default: the model's context, at most 1024).")
   var length: Int?
 
   @Option(name: .long, help: "The sequences that are computed at once.")
@@ -40,12 +42,10 @@ struct EvalCommand: ParsableCommand {
 
   func run() throws {
     let (model, tokenizer) = try input.load(threads: report.jobs)
-    guard let bytes = try readFile(at: FilePath(text)) else {
-      throw CommandError("\(text): there is no such file.")
-    }
+    let bytes = try readInput(FilePath(text))
     let tokens = tokenizer.encode(bytes, addsSpecialTokens: true)
     guard tokens.count > 1 else {
-      throw CommandError("\(text): \(tokens.count) tokens are too few to foretell one from another.")
+      throw CommandError("\(text): the text has no two tokens, of which one foretells the other.")
     }
     if let length, length > model.contextLength {
       throw CommandError(
@@ -53,20 +53,40 @@ struct EvalCommand: ParsableCommand {
     }
     let length = min(length ?? min(model.contextLength, 1024), tokens.count - 1)
     let start = ContinuousClock.now
-    let (loss, count) = try model.evaluationLoss(tokens, length: length, microBatch: batch)
+    let terminal = Terminal.standardError
+    let reporter = ProgressReporter(
+      mode: ProgressReporter.Mode(
+        isTerminal: terminal.isTerminal, quiet: report.quiet, noProgress: report.noProgress),
+      terminal: terminal, total: (tokens.count - 1) / length, unit: .sequences(tokens: length),
+      verb: "Evaluating")
+    let loss: Double
+    let count: Int
+    do {
+      (loss, count) = try model.evaluationLoss(tokens, length: length, microBatch: batch) {
+        reporter.advance(by: $0, item: "loss \(DecimalText.fixed($1, digits: 4))")
+      }
+      reporter.finish("Evaluated")
+    } catch {
+      reporter.abandon()
+      throw error
+    }
     let seconds = start.duration(to: .now) / .seconds(1)
-    let bitsPerByte = loss / Double.log(2) * Double(tokens.count) / Double(bytes.count)
+    // Special tokens stand for no byte.
+    let special = tokenizer.encode([], addsSpecialTokens: true).count
+    let bitsPerByte =
+      loss / Double.log(2) * Double(tokens.count - special) / Double(bytes.count)
     if report.json {
-      try JSONOutput.write(
-        command: "eval",
-        [
-          "model": JSONValue(input.model), "text": JSONValue(text),
-          "tokens": JSONValue(count), "length": JSONValue(length), "loss": JSONValue(loss),
-          "perplexity": JSONValue(Double.exp(loss)), "bitsPerByte": JSONValue(bitsPerByte),
-          "seconds": JSONValue(seconds),
-        ])
-    } else {
-      try Terminal.standardOutput.writeAll(
+      try Terminal.standardOutput.writeResult(
+        JSONOutput.text(
+          command: "eval",
+          [
+            "model": JSONValue(input.model), "text": JSONValue(text),
+            "tokens": JSONValue(count), "length": JSONValue(length), "loss": JSONValue(loss),
+            "perplexity": JSONValue(Double.exp(loss)), "bitsPerByte": JSONValue(bitsPerByte),
+            "seconds": JSONValue(seconds),
+          ]))
+    } else if !report.quiet {
+      try Terminal.standardOutput.writeResult(
         """
         Loss \(DecimalText.fixed(loss, digits: 4)), perplexity \
         \(DecimalText.fixed(Double.exp(loss), digits: 3)), \

@@ -16,11 +16,15 @@ struct TrainingSession {
   let jobs: Int
 
   /// Saves and evaluates all models, quantizes the last one, and writes pictures and the report.
-  func finish() throws -> TrainingResult {
+  ///
+  /// - Parameter mayGoOn: Called now and then; what it throws ends the work.
+  func finish(_ mayGoOn: () throws -> Void = {}) throws -> TrainingResult {
     let options = run.arms[0].trainer.options
-    var result = TrainingResult(folder: run.folder, data: data, tokensPerStep: options.tokensPerStep)
+    var result = TrainingResult(
+      folder: run.folder, data: data, tokensPerStep: options.tokensPerStep)
     result.configuration = run.arms[0].trainer.model.configuration
     for arm in run.arms {
+      try mayGoOn()
       try run.saveModel(arm, tokenizer, on: cpu)
       result.arms.append(
         TrainingResult.Arm(
@@ -32,7 +36,9 @@ struct TrainingSession {
     let source = run.folder.model(last.recipe.rawValue)
     let checkpoint = try Checkpoint(path: source)
     for searches in [false, true] {
-      let name = searches ? "nvfp4-scale-search" : "nvfp4"
+      try mayGoOn()
+      let names = TrainingFolder.quantized
+      let name = searches ? names.searched : names.plain
       let target = run.folder.model(name)
       _ = try Converter(jobs: jobs, overwrite: true).quantize(
         checkpoint, to: target, scheme: .nvfp4, searchesScales: searches)
@@ -63,7 +69,6 @@ struct TrainingSession {
       )
     }
     let noise = result.quantized[0].ratios.map { (name: $0.name, sqnr: $0.sqnr) }
-    let document = JSONOutput.document(command: "train", result.json)
     for (path, text) in [
       (run.folder.lossPicture, LossPlot.svg(curves, title: "Training a Llama of \(model)")),
       (
@@ -71,7 +76,7 @@ struct TrainingSession {
         BarPlot.svg(bars, unit: "tokens a second", title: "Throughput of a Llama of \(model)")
       ),
       (run.folder.noisePicture, SQNRPlot.svg(points: noise, title: "SQNR of the NVFP4 weights")),
-      (run.folder.report, document.rendered(.pretty) + "\n"),
+      (run.folder.report, JSONOutput.text(command: "train", result.json)),
     ] {
       try writeFileAtomically(Array(text.utf8), to: path)
     }
