@@ -140,8 +140,7 @@ extension Checkpoint {
     if shape(of: next) != nil {
       throw LlamaError(
         .wrongParameter,
-        "\(path): there is a parameter '\(next)', and the configuration asks for "
-          + "\(configuration.layerCount) layers only.")
+        "\(path): there is a parameter '\(next)', and the configuration ends before that layer.")
     }
   }
 }

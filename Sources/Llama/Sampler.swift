@@ -7,8 +7,9 @@ import RealModule
 public struct Sampler: Sendable, Hashable {
   /// What logits are divided by: 0 picks the likeliest token, 1 leaves the model's probabilities.
   public let temperature: Double
-  /// Of the likeliest tokens as many stay in the game as have this probability together; 1 keeps all
-  /// (Holtzman et al. 2020, arXiv:1904.09751).
+  /// Of the likeliest tokens as many stay in the game as have this probability together.
+  ///
+  /// 1 keeps all. Source: Holtzman and others 2020, arXiv:1904.09751.
   public let topP: Double
   private var random: RandomStream
 

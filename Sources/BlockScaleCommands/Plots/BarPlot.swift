@@ -35,7 +35,8 @@ package enum BarPlot {
         canvas.text(bar.label, x: axis.place(bar.value) + 8, y: y + step / 2 - 2)
       }
       canvas.text(
-        bar.name.printable.truncatedInMiddle(to: 18), x: zero - 12, y: y + step / 2 - 2, class: "end")
+        bar.name.printable.truncatedInMiddle(to: 18), x: zero - 12, y: y + step / 2 - 2,
+        class: "end")
     }
     return canvas.finished()
   }

@@ -41,7 +41,8 @@ package enum TerminalChart {
       return "\u{1B}[\(colors[index])m\(mark)\u{1B}[0m"
     }
     let labels = Dictionary(
-      axis.ticks.map { (Int(axis.place($0).rounded()), axis.label($0)) }) { first, _ in first }
+      axis.ticks.map { (Int(axis.place($0).rounded()), axis.label($0)) }
+    ) { first, _ in first }
     var lines: [String] = []
     for row in 0..<height {
       lines.append(

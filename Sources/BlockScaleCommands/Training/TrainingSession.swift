@@ -128,13 +128,13 @@ struct TrainingResult {
         "Model: \(configuration.summary); \(DecimalText.fixed(millions, digits: 2)) M parameters\n"
     }
     text +=
-      "Text: \(data.training.count) tokens to train on, \(data.evaluation.count) to evaluate on; "
-      + "their unigram entropy is \(loss(data.unigramEntropy)) nats\n\n"
+      "Text: \(data.training.count) tokens to train on, \(data.evaluation.count) to evaluate on\n"
+      + "Entropy of its single tokens: \(loss(data.unigramEntropy)) nats\n\n"
     text += TerminalChart.text(arms.map(\.curve), width: min(width, 100), color: color) + "\n"
     let steps = min(Self.lastSteps, arms[0].curve.losses.count)
     var table = TextTable([
-      .init("Model"), .init("Loss, last \(steps) steps", .right), .init("Against bf16", .right),
-      .init("Evaluation", .right), .init("Against bf16", .right), .init("Tokens/s", .right),
+      .init("Loss in nats a token"), .init("Last \(steps) steps", .right), .init("vs bf16", .right),
+      .init("Evaluation", .right), .init("vs bf16", .right), .init("Tokens/s", .right),
     ])
     for arm in arms {
       let isFirst = arm.curve == arms[0].curve
