@@ -177,6 +177,7 @@ let package = Package(
         "Llama",
         "Safetensors",
         "_BlockScaleTestSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ]

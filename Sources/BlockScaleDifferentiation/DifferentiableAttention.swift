@@ -2,7 +2,7 @@
 
 #if Differentiation && canImport(_Differentiation)
   public import BlockScale
-  public import _Differentiation
+  import _Differentiation
 
   /// Rotary position embedding that Swift's automatic differentiation can pass through.
   public struct DifferentiableRotation<Compute: TransformerBackend>: Sendable {

@@ -2,7 +2,7 @@
 
 #if Differentiation && canImport(_Differentiation)
   public import BlockScale
-  public import _Differentiation
+  import _Differentiation
 
   /// SwiGLU, `silu(gate) · up`, that Swift's automatic differentiation can pass through.
   public struct DifferentiableSwiGLU<Compute: TransformerBackend>: Sendable {

@@ -35,10 +35,11 @@ import Testing
     }
   }
 
-  @Test(arguments: [
-    (0.01, [1]), (0.5, [1]), (0.51, [1, 3]), (0.74, [1, 3]), (0.76, [0, 1, 3]),
-    (0.91, [0, 1, 2, 3]), (1, [0, 1, 2, 3]),
-  ])
+  @Test(
+    arguments: [
+      (0.01, [1]), (0.5, [1]), (0.51, [1, 3]), (0.74, [1, 3]), (0.76, [0, 1, 3]),
+      (0.91, [0, 1, 2, 3]), (1, [0, 1, 2, 3]),
+    ] as [(Double, [Int])])
   func aShareKeepsTheLikeliest(_ share: Double, _ kept: [Int]) throws {
     // A little more than the sums, so that rounding does not decide.
     let topP = share == 0.5 ? 0.4999 : share
@@ -57,7 +58,9 @@ import Testing
     #expect(try picks(5) != picks(6))
   }
 
-  @Test(arguments: [(-1, 1), (.nan, 1), (.infinity, 1), (1, 0), (1, 1.5), (1, .nan), (1, -1)])
+  @Test(
+    arguments: [(-1, 1), (.nan, 1), (.infinity, 1), (1, 0), (1, 1.5), (1, .nan), (1, -1)]
+      as [(Double, Double)])
   func whatCannotBeSampledIsRefused(_ temperature: Double, _ topP: Double) {
     #expect(throws: LlamaError.self) { try Sampler(temperature: temperature, topP: topP) }
   }
