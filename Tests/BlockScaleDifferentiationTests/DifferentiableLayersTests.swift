@@ -77,10 +77,11 @@
       #expect(weight.values == expected && input.values == Self.floats(dx))
 
       func loss(_ x: [Double], _ scale: [Double]) -> Double {
-        let y = x.indices.map { index in
+        var y: [Double] = []
+        for index in x.indices {
           let row = x[index / 16 * 16..<(index / 16 + 1) * 16]
-          let mean = row.reduce(0) { $0 + $1 * $1 } / 16
-          return x[index] / (mean + 1e-5).squareRoot() * scale[index % 16]
+          let mean = row.map { $0 * $0 }.reduce(0, +) / 16
+          y.append(x[index] / (mean + 1e-5).squareRoot() * scale[index % 16])
         }
         return Self.sum(y, weights)
       }
@@ -120,12 +121,14 @@
       let expected = try Self.backend.rotate(dy, by: table, offset: 0, inverse: true)
       #expect(derivative.values == Self.floats(expected))
       func loss(_ x: [Double]) -> Double {
-        let y = x.indices.map { index in
+        var y: [Double] = []
+        for index in x.indices {
           let (place, position) = (index % 8, index / 16 % 5)
-          let angle = Double(position) * Double.pow(100, -2 * Double(place % 4) / 8)
-          return place < 4
-            ? x[index] * Double.cos(angle) - x[index + 4] * Double.sin(angle)
-            : x[index] * Double.cos(angle) + x[index - 4] * Double.sin(angle)
+          let frequency = Double.pow(100, -Double(place % 4) / 4)
+          let angle = Double(position) * frequency
+          let (cosine, sine) = (Double.cos(angle), Double.sin(angle))
+          let partner = place < 4 ? -x[index + 4] : x[index - 4]
+          y.append(x[index] * cosine + partner * sine)
         }
         return Self.sum(y, weights)
       }
@@ -153,18 +156,18 @@
         var y: [Double] = []
         for row in 0..<6 {
           for head in 0..<4 {
-            let scores = (0...row).map { other in
-              (0..<8).reduce(0) {
-                $0 + q[row * 32 + head * 8 + $1] * k[other * 16 + head / 2 * 8 + $1]
-              } / 8.squareRoot()
+            let (own, shared) = (row * 32 + head * 8, head / 2 * 8)
+            var powers: [Double] = []
+            for other in 0...row {
+              var score = 0.0
+              for column in 0..<8 { score += q[own + column] * k[other * 16 + shared + column] }
+              powers.append(Double.exp(score / 8.0.squareRoot()))
             }
-            let powers = scores.map { Double.exp($0) }
             let total = powers.reduce(0, +)
             for column in 0..<8 {
-              y.append(
-                (0...row).reduce(0) {
-                  $0 + powers[$1] / total * v[$1 * 16 + head / 2 * 8 + column]
-                })
+              var mean = 0.0
+              for other in 0...row { mean += powers[other] * v[other * 16 + shared + column] }
+              y.append(mean / total)
             }
           }
         }
@@ -208,11 +211,13 @@
       let gradient = expected.gradient.map { $0.values.map { Float($0) } }
       #expect(derivative.values == gradient)
       func mean(_ x: [Double]) -> Double {
-        (0..<4).reduce(0) { sum, row in
+        var sum = 0.0
+        for row in 0..<4 {
           let scores = x[row * 12..<(row + 1) * 12]
-          let total = scores.reduce(0) { $0 + Double.exp($1) }
-          return sum + (Double.log(total) - x[row * 12 + Int(targets[row])]) / 4
+          let total = scores.map { Double.exp($0) }.reduce(0, +)
+          sum += Double.log(total) - scores[row * 12 + Int(targets[row])]
         }
+        return sum / 4
       }
       #expect(abs(Double(loss) - mean(Self.doubles(logits))) < 1e-5)
       #expect(Self.isClose(derivative, Self.slopes(at: Self.doubles(logits), mean)))
@@ -273,8 +278,7 @@
       let (value, (table, weight)) = valueWithGradient(at: embedding, up, of: loss)
       #expect(value > 0.5 && table.values.count == 320 && weight.weight.values.count == 512)
       // A step down the gradient lowers the loss by what the gradient says.
-      let square =
-        table.values.reduce(0) { $0 + $1 * $1 } + weight.weight.values.reduce(0) { $0 + $1 * $1 }
+      let square: Float = (table.values + weight.weight.values).map { $0 * $0 }.reduce(0, +)
       let rate = 0.2 / square
       var (moved, other) = (embedding, up)
       moved.move(by: TensorTangent(table.values.map { -rate * $0 }))
