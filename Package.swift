@@ -137,6 +137,7 @@ let package = Package(
       dependencies: [
         "BlockScale", "BlockScaleCPU", "BlockScaleDifferentiation", "BlockScaleLayers", "Minifloat",
         "_BlockScaleTestSupport",
+        .product(name: "RealModule", package: "swift-numerics"),
       ]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(
@@ -169,9 +170,15 @@ let package = Package(
     .testTarget(
       name: "BlockScaleCommandsTests",
       dependencies: [
+        "BlockScale",
+        "BlockScaleCPU",
         "BlockScaleCommands",
+        "Checkpoints",
+        "Llama",
         "Safetensors",
         "_BlockScaleTestSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ]
     ),

@@ -26,10 +26,15 @@ package enum JSONOutput {
     return .object(document)
   }
 
+  /// The text of a document, with the end of its line.
+  package static func text(command: String, _ body: JSONValue) -> String {
+    document(command: command, body).rendered(.pretty) + "\n"
+  }
+
   /// Prints a document, whole, on one of the process's streams.
   package static func write(
     command: String, _ body: JSONValue, to stream: Terminal = .standardOutput
   ) throws(Errno) {
-    try stream.writeAll(document(command: command, body).rendered(.pretty) + "\n")
+    try stream.writeAll(text(command: command, body))
   }
 }

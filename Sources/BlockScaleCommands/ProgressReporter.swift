@@ -27,11 +27,14 @@ package final class ProgressReporter: Sendable {
     case bytes
     /// Training steps, and how many tokens one of them has.
     case steps(tokens: Int)
+    /// Sequences of a text, and how many tokens one of them has.
+    case sequences(tokens: Int)
 
     func amount(_ done: Int, of total: Int) -> String {
       switch self {
       case .bytes: ByteText.bytes(done, of: total)
       case .steps: "\(done)/\(total) steps"
+      case .sequences: "\(done)/\(total) sequences"
       }
     }
 
@@ -39,13 +42,14 @@ package final class ProgressReporter: Sendable {
       switch self {
       case .bytes: ByteText.bytes(count)
       case .steps: "\(count) \(count == 1 ? "step" : "steps")"
+      case .sequences: "\(count) \(count == 1 ? "sequence" : "sequences")"
       }
     }
 
     func rate(_ done: Int, seconds: Double) -> String {
       switch self {
       case .bytes: return ByteText.rate(bytes: done, seconds: seconds)
-      case .steps(let tokens):
+      case .steps(let tokens), .sequences(let tokens):
         guard seconds > 0 else { return "– tokens/s" }
         return "\(DecimalText.fixed(Double(done * tokens) / seconds, digits: 0)) tokens/s"
       }

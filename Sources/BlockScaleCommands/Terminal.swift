@@ -79,6 +79,15 @@ package struct Terminal: Sendable {
     }
   }
 
+  /// Writes a text, whole, or says in a sentence why not.
+  func writeResult(_ text: String) throws(CommandError) {
+    do throws(Errno) {
+      try writeAll(text)
+    } catch {
+      throw CommandError("The result cannot be written: \(error.description).")
+    }
+  }
+
   private func waitUntilWritable() {
     var request = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
     // The kernel fills in the structure, whose pointer lasts for the call.

@@ -18,6 +18,18 @@ extension String {
     return String(result)
   }
 
+  /// The text with every character but ends of lines and tabs that could steer a terminal replaced.
+  ///
+  /// A model can write anything.
+  var withoutControls: String {
+    var result = String.UnicodeScalarView()
+    for scalar in unicodeScalars {
+      let isControl = scalar.properties.generalCategory == .control
+      result.append(isControl && scalar != "\n" && scalar != "\t" ? "\u{FFFD}" : scalar)
+    }
+    return String(result)
+  }
+
   /// How many columns the text takes, near enough: one per Unicode scalar.
   package var displayWidth: Int {
     unicodeScalars.count

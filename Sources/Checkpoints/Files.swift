@@ -110,8 +110,13 @@ func writeFile(_ bytes: [UInt8], to path: FilePath) throws(CheckpointError) {
 /// Writes a file under a temporary name and gives it its own when it is complete.
 package func writeFileAtomically(_ bytes: [UInt8], to path: FilePath) throws(CheckpointError) {
   let temporary = FilePath("\(path).partial")
-  try writeFile(bytes, to: temporary)
-  try renameItem(temporary, to: path)
+  do throws(CheckpointError) {
+    try writeFile(bytes, to: temporary)
+    try renameItem(temporary, to: path)
+  } catch {
+    try? removeItem(temporary)
+    throw error
+  }
 }
 
 /// Copies a file's contents, a piece at a time.

@@ -68,7 +68,7 @@ extension LlamaConfiguration {
     try self.init(
       vocabularySize: reader.count("vocab_size"), hiddenSize: hiddenSize,
       intermediateSize: reader.count("intermediate_size"),
-      layerCount: reader.count("num_hidden_layers"), heads: heads,
+      layerCount: reader.count("num_hidden_layers", below: 1 << 16), heads: heads,
       normEpsilon: reader.number("rms_norm_eps") ?? 1e-6, rotaryBase: rotary.base,
       rotaryScaling: rotary.scaling,
       maximumPositions: reader.optionalCount("max_position_embeddings") ?? 2048,
@@ -150,18 +150,20 @@ private struct MemberReader {
     }
   }
 
-  func optionalCount(_ key: String) throws(LlamaError) -> Int? {
+  /// - Parameter limit: Products of two widths below the usual one do not overflow.
+  func optionalCount(_ key: String, below limit: Int = 1 << 31) throws(LlamaError) -> Int? {
     guard let value = members[key], !value.isNull else { return nil }
-    guard let count = value.intValue, count > 0, count < 1 << 40 else {
+    guard let count = value.intValue, count > 0, count < limit else {
       throw LlamaError(
         .malformedConfiguration,
-        "config.json: '\(key)' is \(value.rendered(.compact)), not a positive whole number.")
+        "config.json: '\(key)' is \(value.rendered(.compact)), not a whole number from 1 to \(limit - 1)."
+      )
     }
     return count
   }
 
-  func count(_ key: String) throws(LlamaError) -> Int {
-    guard let count = try optionalCount(key) else {
+  func count(_ key: String, below limit: Int = 1 << 31) throws(LlamaError) -> Int {
+    guard let count = try optionalCount(key, below: limit) else {
       throw LlamaError(.malformedConfiguration, "config.json: '\(key)' is missing.")
     }
     return count

@@ -97,6 +97,11 @@ public struct LlamaConfiguration: Sendable, Hashable {
     return result
   }
 
+  /// The names of the linear layers, the head's last.
+  package var linearNames: [String] {
+    (0..<layerCount).flatMap { LayerNames($0).linears } + ["lm_head"]
+  }
+
   /// The number of all weights.
   public var parameterCount: Int { parameters.reduce(0) { $0 + $1.rows * $1.columns } }
 }

@@ -123,7 +123,7 @@ extension LlamaModel {
 }
 
 extension Checkpoint {
-  /// Checks that all parameters of a model are there, in their shapes.
+  /// Checks that all parameters of a model are there, in their shapes, and no further layers.
   func check(_ configuration: LlamaConfiguration) throws(LlamaError) {
     for parameter in configuration.parameters {
       guard let shape = shape(of: parameter.name) else {
@@ -135,6 +135,12 @@ extension Checkpoint {
           "\(path): parameter '\(parameter.name)' has the shape \(shape), and the configuration "
             + "asks for \(parameter.shape).")
       }
+    }
+    let next = "\(LayerNames(configuration.layerCount).inputNorm).weight"
+    if shape(of: next) != nil {
+      throw LlamaError(
+        .wrongParameter,
+        "\(path): there is a parameter '\(next)', and the configuration ends before that layer.")
     }
   }
 }

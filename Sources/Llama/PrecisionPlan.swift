@@ -19,6 +19,9 @@ public struct PrecisionPlan: Sendable, Hashable {
       self.pattern = pattern
       self.precision = precision
     }
+
+    /// Whether the rule is about a module.
+    package func matches(_ module: String) -> Bool { PrecisionPlan.matches(pattern, module) }
   }
 
   /// The first rule that matches a module counts.
@@ -44,7 +47,7 @@ public struct PrecisionPlan: Sendable, Hashable {
 
   /// The numerics of a module, such as `model.layers.0.mlp.up_proj` or `lm_head`.
   public func precision(of module: String) -> LinearPrecision {
-    rules.first { Self.matches($0.pattern, module) }?.precision ?? otherwise
+    rules.first { $0.matches(module) }?.precision ?? otherwise
   }
 
   /// Whether a name fits a pattern.

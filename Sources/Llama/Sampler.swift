@@ -95,7 +95,7 @@ public struct TokenGenerator<Compute: TransformerBackend>: Sendable {
     }
     self.model = model
     self.sampler = sampler
-    cache = KeyValueCache(for: model, capacity: prompt.count + capacity)
+    cache = KeyValueCache(for: model, capacity: prompt.count + min(capacity, model.contextLength))
     logits = try model.nextLogits(prompt, cache: &cache)
   }
 

@@ -18,18 +18,18 @@ func writeSafetensors(
       SafetensorsHeader.Item(name: tensor.name, dtype: tensor.dtype, shape: tensor.shape)
     }, metadata: metadata)
   let temporary = FilePath("\(path).partial")
-  let writer = try SafetensorsWriter(path: temporary, header: header)
   do {
+    let writer = try SafetensorsWriter(path: temporary, header: header)
     for (name, info) in header.tensors {
       // The bytes of an array that is alive during the call.
       try contents(name) { try unsafe writer.write($0.span.bytes, of: info) }
     }
     try writer.finish()
+    try renameItem(temporary, to: path)
   } catch {
     try? removeItem(temporary)
     throw error
   }
-  try renameItem(temporary, to: path)
   // A rename survives a power cut once its folder is on the disk too.
   try synchronizeFolder(path.removingLastComponent())
 }

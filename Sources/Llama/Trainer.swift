@@ -161,9 +161,12 @@ extension LlamaModel {
   ///   - length: The tokens of a sequence.
   ///   - microBatch: The sequences that go through the model at once.
   ///   - sequences: The most sequences to look at; all if nil.
+  ///   - onProgress: Called with the sequences that have just been looked at, and the mean loss of all
+  ///     so far.
   /// - Throws: ``LlamaError`` if the text is shorter than one sequence.
   public func evaluationLoss(
-    _ tokens: [Int32], length: Int, microBatch: Int = 8, sequences: Int? = nil
+    _ tokens: [Int32], length: Int, microBatch: Int = 8, sequences: Int? = nil,
+    onProgress: (_ sequences: Int, _ loss: Double) -> Void = { _, _ in }
   ) throws(LlamaError) -> (loss: Double, tokens: Int) {
     let count = min((tokens.count - 1) / length, sequences ?? .max)
     guard count > 0 else {
@@ -179,6 +182,7 @@ extension LlamaModel {
           Array(tokens[$0 * length...($0 + 1) * length])
         })
       total += try loss(batch) * Double(batch.sequences)
+      onProgress(batch.sequences, total / Double(first + batch.sequences))
     }
     return (total / Double(count), count * length)
   }

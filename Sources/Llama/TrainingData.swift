@@ -33,11 +33,14 @@ public struct TrainingData: Sendable, Hashable {
     }
   }
 
-  /// A number that tells this text from others (FNV-1a).
+  /// A number that tells this text, and where it is cut, from others (FNV-1a).
   var fingerprint: UInt64 {
-    (training + evaluation).reduce(0xCBF2_9CE4_8422_2325) {
-      ($0 ^ UInt64(UInt32(bitPattern: $1))) &* 0x0000_0100_0000_01B3
+    func mixed(_ hash: UInt64, _ value: UInt64) -> UInt64 {
+      (hash ^ value) &* 0x0000_0100_0000_01B3
     }
+    return (training + evaluation).reduce(
+      mixed(0xCBF2_9CE4_8422_2325, UInt64(training.count))
+    ) { mixed($0, UInt64(UInt32(bitPattern: $1))) }
   }
 }
 

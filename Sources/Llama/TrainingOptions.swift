@@ -109,13 +109,16 @@ public struct TrainingOptions: Sendable, Hashable {
   public var tokensPerStep: Int { sequences * length }
 
   /// - Throws: ``LlamaError`` for settings that cannot be.
-  func check() throws(LlamaError) {
+  package func check() throws(LlamaError) {
     func require(_ isTrue: Bool, _ text: String) throws(LlamaError) {
       if !isTrue { throw LlamaError(.wrongInput, text) }
     }
-    try require(steps > 0, "A run of \(steps) steps trains nothing.")
+    // Small enough that no product of them overflows.
+    let counts = 1...1 << 30
+    try require(counts.contains(steps), "A run cannot have \(steps) steps.")
     try require(
-      sequences > 0 && length > 0, "A step of \(sequences) sequences of \(length) tokens is empty.")
+      counts.contains(sequences) && counts.contains(length),
+      "A step cannot have \(sequences) sequences of \(length) tokens.")
     try require(
       microBatch > 0 && sequences % microBatch == 0,
       "Micro-batches of \(microBatch) do not make up a step of \(sequences) sequences.")
@@ -124,6 +127,10 @@ public struct TrainingOptions: Sendable, Hashable {
         && (0...1).contains(schedule.finalShare),
       "A learning rate of \(schedule.peak) with \(schedule.warmupSteps) steps of warm-up, down to a "
         + "share of \(schedule.finalShare), is no schedule.")
-    try require(clipNorm > 0, "Gradients cannot be clipped to a norm of \(clipNorm).")
+    try require(
+      optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite,
+      "Weights cannot decay by \(optimizer.weightDecay).")
+    try require(
+      clipNorm > 0 && clipNorm.isFinite, "Gradients cannot be clipped to a norm of \(clipNorm).")
   }
 }

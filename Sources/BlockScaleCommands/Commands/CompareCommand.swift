@@ -10,6 +10,7 @@ struct CompareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "compare",
     abstract: "Measure how far a checkpoint lies from another.",
+    usage: "blockscale compare <reference> <candidate> [<options>]",
     discussion: """
       Both are decoded and compared value by value. SQNR is the ratio of signal to error in \
       decibels, NMSE the normalized mean squared error. The exit code is 1 if a tensor is missing \

@@ -11,6 +11,7 @@ struct EvalCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "eval",
     abstract: "Measure how well a Llama foretells a text.",
+    usage: "blockscale eval <model> --text <file> [<options>]",
     discussion: """
       The text is cut into sequences that the model sees one by one, each token after those before \
       it in its sequence. Perplexity is e to the mean loss of a token.
@@ -39,42 +40,78 @@ struct EvalCommand: ParsableCommand {
     }
   }
 
+  /// What a text shows of a model.
+  struct Result {
+    /// In nats a token.
+    let loss: Double
+    /// The tokens that were foretold.
+    let tokens: Int
+    /// The tokens of a sequence.
+    let length: Int
+    let bitsPerByte: Double
+    let seconds: Double
+
+    var perplexity: Double { Double.exp(loss) }
+  }
+
   func run() throws {
-    let (model, tokenizer) = try input.load(threads: report.jobs)
-    guard let bytes = try readFile(at: FilePath(text)) else {
-      throw CommandError("\(text): there is no such file.")
+    let result = try measured()
+    if report.json {
+      try Terminal.standardOutput.writeResult(
+        JSONOutput.text(
+          command: "eval",
+          [
+            "model": JSONValue(input.model), "text": JSONValue(text),
+            "tokens": JSONValue(result.tokens), "length": JSONValue(result.length),
+            "loss": JSONValue(result.loss), "perplexity": JSONValue(result.perplexity),
+            "bitsPerByte": JSONValue(result.bitsPerByte), "seconds": JSONValue(result.seconds),
+          ]))
+    } else if !report.quiet {
+      try Terminal.standardOutput.writeResult(
+        """
+        Loss \(DecimalText.fixed(result.loss, digits: 4)), perplexity \
+        \(DecimalText.fixed(result.perplexity, digits: 3)), \
+        \(DecimalText.fixed(result.bitsPerByte, digits: 4)) bits a byte; \(result.tokens) tokens in \
+        sequences of \(result.length), \
+        \(DecimalText.fixed(Double(result.tokens) / result.seconds, digits: 0)) tokens/s\n
+        """)
     }
+  }
+
+  func measured() throws -> Result {
+    let (model, tokenizer) = try input.load(threads: report.jobs)
+    let bytes = try readInput(FilePath(text))
     let tokens = tokenizer.encode(bytes, addsSpecialTokens: true)
     guard tokens.count > 1 else {
-      throw CommandError(
-        "\(text): \(tokens.count) tokens are too few to foretell one from another.")
+      throw CommandError("\(text): the text has no two tokens, of which one foretells the other.")
     }
     if let length, length > model.contextLength {
       throw CommandError(
         "--length \(length) is more than the model's context of \(model.contextLength).")
     }
     let length = min(length ?? min(model.contextLength, 1024), tokens.count - 1)
+    let terminal = Terminal.standardError
+    let reporter = ProgressReporter(
+      mode: ProgressReporter.Mode(
+        isTerminal: terminal.isTerminal, quiet: report.quiet, noProgress: report.noProgress),
+      terminal: terminal, total: (tokens.count - 1) / length, unit: .sequences(tokens: length),
+      verb: "Evaluating")
     let start = ContinuousClock.now
-    let (loss, count) = try model.evaluationLoss(tokens, length: length, microBatch: batch)
-    let seconds = start.duration(to: .now) / .seconds(1)
-    let bitsPerByte = loss / Double.log(2) * Double(tokens.count) / Double(bytes.count)
-    if report.json {
-      try JSONOutput.write(
-        command: "eval",
-        [
-          "model": JSONValue(input.model), "text": JSONValue(text),
-          "tokens": JSONValue(count), "length": JSONValue(length), "loss": JSONValue(loss),
-          "perplexity": JSONValue(Double.exp(loss)), "bitsPerByte": JSONValue(bitsPerByte),
-          "seconds": JSONValue(seconds),
-        ])
-    } else {
-      try Terminal.standardOutput.writeAll(
-        """
-        Loss \(DecimalText.fixed(loss, digits: 4)), perplexity \
-        \(DecimalText.fixed(Double.exp(loss), digits: 3)), \
-        \(DecimalText.fixed(bitsPerByte, digits: 4)) bits a byte; \(count) tokens in sequences of \
-        \(length), \(DecimalText.fixed(Double(count) / seconds, digits: 0)) tokens/s\n
-        """)
+    do {
+      let (loss, count) = try model.evaluationLoss(tokens, length: length, microBatch: batch) {
+        reporter.advance(by: $0, item: "loss \(DecimalText.fixed($1, digits: 4))")
+      }
+      reporter.finish("Evaluated")
+      // Special tokens stand for no byte.
+      let special = tokenizer.encode([], addsSpecialTokens: true).count
+      let tokensPerByte = Double(tokens.count - special) / Double(bytes.count)
+      return Result(
+        loss: loss, tokens: count, length: length,
+        bitsPerByte: loss / Double.log(2) * tokensPerByte,
+        seconds: start.duration(to: .now) / .seconds(1))
+    } catch {
+      reporter.abandon()
+      throw error
     }
   }
 }

@@ -36,6 +36,7 @@ struct GenerateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "generate",
     abstract: "Let a Llama go on with a text.",
+    usage: "blockscale generate <model> --prompt <text> [<options>]",
     discussion: """
       Weights stay as they are stored: NVFP4 and FP8 blocks are multiplied without being decoded \
       first. The text goes to standard output as it comes, rates go to standard error.
@@ -45,7 +46,7 @@ struct GenerateCommand: ParsableCommand {
 
   @OptionGroup var input: ModelArgument
 
-  @Option(name: [.short, .long], help: "The text to go on with.")
+  @Option(name: [.short, .long], help: ArgumentHelp("The text to go on with.", valueName: "text"))
   var prompt: String
 
   @Option(name: [.customShort("n"), .long], help: "The most tokens to write.")
@@ -63,9 +64,17 @@ struct GenerateCommand: ParsableCommand {
   @Flag(name: .long, help: "Do not stop at the tokens that end a text.")
   var ignoreEnd = false
 
-  @OptionGroup var report: ReportOptions
+  @Flag(name: .long, help: "Print the text and what was measured as JSON.")
+  var json = false
+
+  @Flag(name: [.short, .long], help: "Do not print rates.")
+  var quiet = false
+
+  @Option(name: [.short, .long], help: ArgumentHelp("Use that many threads.", valueName: "n"))
+  var jobs = ReportOptions.processorCount
 
   func validate() throws {
+    guard jobs > 0 else { throw ValidationError("--jobs must be at least 1.") }
     guard maxTokens >= 0 else { throw ValidationError("--max-tokens must not be negative.") }
     do throws(LlamaError) {
       _ = try Sampler(temperature: temperature, topP: topP, seed: seed)
@@ -75,7 +84,7 @@ struct GenerateCommand: ParsableCommand {
   }
 
   func run() throws {
-    let (model, tokenizer) = try input.load(threads: report.jobs)
+    let (model, tokenizer) = try input.load(threads: jobs)
     let tokens = tokenizer.encode(Array(prompt.utf8), addsSpecialTokens: true)
     let start = ContinuousClock.now
     var generator = try TokenGenerator(
@@ -84,36 +93,39 @@ struct GenerateCommand: ParsableCommand {
     let promptSeconds = start.duration(to: .now) / .seconds(1)
     let ends = ignoreEnd ? [] : model.configuration.endTokens
     var written: [Int32] = []
+    let output = Terminal.standardOutput
     var shown = try tokenizer.decode(tokens).count
-    if !report.json { try Terminal.standardOutput.writeAll(prompt) }
+    if !json { try output.writeResult(prompt) }
     let begin = ContinuousClock.now
     while written.count < maxTokens, !generator.isFull {
       let token = try generator.next()
       if ends.contains(token) { break }
       written.append(token)
-      guard !report.json else { continue }
+      guard !json else { continue }
       // Decoded as a whole, since a token's text may depend on those before it.
       let text = try tokenizer.decode(tokens + written)
       let end = text.endOfCharacters
       if end > shown {
-        try Terminal.standardOutput.writeAll(String(decoding: text[shown..<end], as: UTF8.self))
+        let more = String(decoding: text[shown..<end], as: UTF8.self)
+        try output.writeResult(output.isTerminal ? more.withoutControls : more)
         shown = end
       }
     }
     let seconds = begin.duration(to: .now) / .seconds(1)
     let text = String(decoding: try tokenizer.decode(written), as: UTF8.self)
-    if report.json {
-      try JSONOutput.write(
-        command: "generate",
-        [
-          "prompt": JSONValue(prompt), "text": JSONValue(text),
-          "promptTokens": JSONValue(tokens.count), "tokens": JSONValue(written.count),
-          "promptSeconds": JSONValue(promptSeconds), "seconds": JSONValue(seconds),
-        ])
+    if json {
+      try output.writeResult(
+        JSONOutput.text(
+          command: "generate",
+          [
+            "prompt": JSONValue(prompt), "text": JSONValue(text),
+            "promptTokens": JSONValue(tokens.count), "tokens": JSONValue(written.count),
+            "promptSeconds": JSONValue(promptSeconds), "seconds": JSONValue(seconds),
+          ]))
       return
     }
-    try Terminal.standardOutput.writeAll("\n")
-    if !report.quiet {
+    try output.writeResult("\n")
+    if !quiet {
       func rate(_ count: Int, _ seconds: Double) -> String {
         "\(count) tokens in \(ByteText.seconds(seconds)) "
           + "(\(DecimalText.fixed(Double(count) / seconds, digits: 1))/s)"

@@ -45,15 +45,13 @@ struct TrainCommand: ParsableCommand {
     if resume && overwrite {
       throw ValidationError("--resume goes on with what --overwrite replaces; give one of them.")
     }
+    guard !output.isEmpty else { throw ValidationError("--output must name a folder.") }
+    try training.checkPlan(shape.configuration(vocabularySize: 256, length: training.length))
   }
 
   func run() throws {
     let folder = TrainingFolder(path: FilePath(output))
-    let isThere = try FileKind(of: folder.path) != .missing
-    guard resume || overwrite || !isThere else {
-      throw CommandError(
-        "\(output) is there already: --resume goes on with the run in it, --overwrite replaces it.")
-    }
+    try checkOutput(folder)
     let tokenizer = try text.tokenizer.map { try ModelTokenizer(file: FilePath($0)) } ?? .bytes
     let data = try text.data(tokenizer)
     let configuration = try shape.configuration(
@@ -66,21 +64,53 @@ struct TrainCommand: ParsableCommand {
         resuming: folder, configuration: configuration, options: options, data: data, on: cpu)
       : try TrainingRun(
         folder: folder, configuration: configuration, options: options, data: data, on: cpu)
-    if !isThere { try makeFolder(folder.path) }
+    try run.checkEvaluation(data)
 
     let interrupt = InterruptFlag()
-    interrupt.install(notice: "Saving after this step; once more stops at once.")
+    interrupt.install(notice: "Stopping when this step is saved; once more stops at once.")
+    if !resume {
+      try folder.clear()
+      // A disk that is full, or refuses, is to be known before anything is trained.
+      try run.save()
+    }
     try take(&run, interrupt)
     let session = TrainingSession(
       run: run, data: data, tokenizer: tokenizer, cpu: cpu, jobs: report.jobs)
-    let result = try session.finish()
+    let result = try session.finish { if interrupt.isRaised { throw stopped(interrupt) } }
+    let terminal = Terminal.standardOutput
     if report.json {
-      try JSONOutput.write(command: "train", result.json)
+      try terminal.writeResult(JSONOutput.text(command: "train", result.json))
     } else if !report.quiet {
-      let terminal = Terminal.standardOutput
-      try terminal.writeAll(
+      try terminal.writeResult(
         result.text(width: terminal.isTerminal ? terminal.width : 80, color: terminal.usesColor))
     }
+  }
+
+  /// Refuses to mix a new run with what is not one.
+  private func checkOutput(_ folder: TrainingFolder) throws {
+    switch try FileKind(of: folder.path) {
+    case .missing: break
+    case .file: throw CommandError("\(output): is a file, not the folder of a run.")
+    case .folder:
+      let state = try folder.state
+      guard resume || overwrite || state == .empty else {
+        throw CommandError(
+          state == .run
+            ? "\(output) is there already: --resume goes on with the run in it, --overwrite "
+              + "replaces it."
+            : "\(output) holds other things than a run; --output names another folder.")
+      }
+      guard !overwrite || state != .other else {
+        throw CommandError("\(output) holds no run that could be replaced.")
+      }
+    }
+  }
+
+  /// Says how to go on, all being saved.
+  private func stopped(_ interrupt: InterruptFlag) -> ExitCode {
+    Terminal.standardError.write(
+      "Saved in '\(output)'; the same command with --resume goes on.\n")
+    return ExitCode(interrupt.exitCode)
   }
 
   /// Takes all steps that are left; saves now and then, at the end, and when interrupted.
@@ -108,9 +138,7 @@ struct TrainCommand: ParsableCommand {
         if interrupt.isRaised || isTurn && isDue && run.remainingSteps > 0 { try run.save() }
         if interrupt.isRaised {
           reporter.abandon()
-          terminal.write(
-            "Saved step \(step) in '\(output)'; the same command with --resume goes on.\n")
-          throw ExitCode(130)
+          throw stopped(interrupt)
         }
       }
       try run.save()
@@ -144,16 +172,18 @@ struct TextOptions: ParsableArguments {
   var evaluationShare = 0.05
 
   func validate() throws {
-    guard textBytes > 0 else { throw ValidationError("--text-bytes must be at least 1.") }
+    guard (1...1 << 32).contains(textBytes) else {
+      throw ValidationError("--text-bytes must be between 1 and \(1 << 32).")
+    }
+    guard evaluationShare > 0, evaluationShare < 1 else {
+      throw ValidationError("--evaluation-share must lie between 0 and 1.")
+    }
   }
 
   func data(_ tokenizer: ModelTokenizer) throws -> TrainingData {
     let bytes: [UInt8]
     if let text {
-      guard let content = try readFile(at: FilePath(text)) else {
-        throw CommandError("\(text): there is no such file.")
-      }
-      bytes = content
+      bytes = try readInput(FilePath(text))
     } else {
       bytes = GeneratedText(seed: 1).bytes(textBytes)
     }
@@ -187,21 +217,36 @@ struct ShapeOptions: ParsableArguments {
     for (name, value) in [
       ("hidden", hidden), ("layers", layers), ("heads", heads),
       ("key-value-heads", keyValueHeads ?? 1), ("intermediate", intermediate ?? 1),
-    ] where value <= 0 {
-      throw ValidationError("--\(name) must be at least 1.")
+    ] where !Self.sizes.contains(value) {
+      throw ValidationError(
+        "--\(name) must be between \(Self.sizes.lowerBound) and \(Self.sizes.upperBound).")
+    }
+    // The weights are quantized to NVFP4 in the end.
+    for (name, value) in [("hidden", hidden), ("intermediate", intermediate ?? 16)]
+    where value % 16 != 0 {
+      throw ValidationError("--\(name) \(value) does not divide into NVFP4's blocks of 16.")
     }
     guard hidden % heads == 0, hidden / heads % 2 == 0 else {
       throw ValidationError(
         "--hidden \(hidden) does not divide into \(heads) heads of an even width.")
     }
+    guard heads % sharedHeads == 0 else {
+      throw ValidationError(
+        "--heads \(heads) cannot share \(sharedHeads) key and value heads evenly.")
+    }
   }
+
+  /// Products of two of these are far from overflowing.
+  private static let sizes = 1...1 << 20
+
+  private var sharedHeads: Int { keyValueHeads ?? max(1, heads / 2) }
 
   func configuration(vocabularySize: Int, length: Int) throws -> LlamaConfiguration {
     LlamaConfiguration(
       vocabularySize: vocabularySize, hiddenSize: hidden,
       intermediateSize: intermediate ?? 3 * hidden, layerCount: layers,
       heads: try AttentionHeads(
-        count: heads, keyValueCount: keyValueHeads ?? max(1, heads / 2),
+        count: heads, keyValueCount: sharedHeads,
         dimension: hidden / heads),
       // As long as what it was trained on, so that nobody asks more of it.
       maximumPositions: length, tiesHead: tieHead)
@@ -262,7 +307,22 @@ struct TrainingArguments: ParsableArguments {
     guard checkpointEvery >= 0 else {
       throw ValidationError("--checkpoint-every must not be negative.")
     }
-    _ = try rules
+    for arm in try arms {
+      do throws(LlamaError) {
+        try arm.options.check()
+      } catch {
+        throw ValidationError(error.description)
+      }
+    }
+  }
+
+  /// Refuses rules that no layer of the model follows.
+  func checkPlan(_ configuration: LlamaConfiguration) throws {
+    let names = configuration.linearNames
+    for (rule, text) in zip(try rules, plan) where !names.contains(where: rule.matches) {
+      throw ValidationError(
+        "--plan '\(text)' matches no linear layer; they are named as '\(names[0])' and 'lm_head'.")
+    }
   }
 
   private var rules: [PrecisionPlan.Rule] {

@@ -11,6 +11,7 @@ struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
     abstract: "Check a block-scaled checkpoint.",
+    usage: "blockscale verify <input> [<options>]",
     discussion: """
       Checks the structure, looks for scales and codes that are not finite and for partners with \
       different tensor scales, and quantizes every tensor again. With --against, the original is \

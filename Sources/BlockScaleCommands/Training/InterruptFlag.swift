@@ -13,23 +13,31 @@ import Synchronization
 
 /// Whether the user has asked to stop, for work that has something to save first.
 final class InterruptFlag: Sendable {
-  private let count = Atomic<Int>(0)
+  /// The number of the first signal, or zero.
+  private let signalNumber = Atomic<Int32>(0)
 
   /// Whether there was an interrupt or a request to terminate.
-  var isRaised: Bool { count.load(ordering: .relaxed) > 0 }
+  var isRaised: Bool { exitCode != 128 }
+
+  /// As a shell reports a process that the signal ended.
+  var exitCode: Int32 { 128 + signalNumber.load(ordering: .relaxed) }
 
   /// From now on the first signal raises the flag and says what happens; the second ends the process
   /// at once.
+  ///
+  /// A pipe that closes no longer ends the process: nobody reading its progress does not make its work
+  /// worthless.
   func install(notice: String) {
+    signal(SIGPIPE, SIG_IGN)
     for number in [SIGINT, SIGTERM] {
       // The source below takes the signal instead of the default action.
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       source.setEventHandler { [self] in
-        guard count.wrappingAdd(1, ordering: .relaxed).oldValue == 0 else {
-          // As a shell reports a process that a signal ended.
-          _exit(128 + number)
-        }
+        let isFirst = signalNumber.compareExchange(
+          expected: 0, desired: number, ordering: .relaxed
+        ).exchanged
+        guard isFirst else { _exit(128 + number) }
         Terminal.standardError.write("\n\(notice)\n")
       }
       source.resume()

@@ -15,6 +15,9 @@ struct LossTable {
     self.arms = arms.map { ($0.recipe.rawValue, $0.records) }
   }
 
+  /// The names of the arms.
+  var names: [String] { arms.map(\.name) }
+
   /// The text of the file in UTF-8.
   var csv: [UInt8] {
     let titles = arms.flatMap { arm in Self.measures.map { "\(arm.name)_\($0)" } }
@@ -48,12 +51,16 @@ struct LossTable {
     else { throw malformed(0) }
     arms = try stride(from: 1, to: titles.count, by: Self.measures.count).map {
       first throws(CommandError) in
-      guard titles[first].hasSuffix("_loss") else { throw malformed(0) }
-      return (String(titles[first].dropLast("_loss".count)), [])
+      let name = titles[first].dropLast("_loss".count)
+      guard
+        titles[first...].prefix(Self.measures.count).elementsEqual(
+          Self.measures.map { "\(name)_\($0)" }, by: ==)
+      else { throw malformed(0) }
+      return (String(name), [])
     }
     for (index, line) in lines.enumerated().dropFirst() {
       let fields = line.split(separator: ",", omittingEmptySubsequences: false)
-      guard fields.count == titles.count else { throw malformed(index) }
+      guard fields.count == titles.count, fields[0] == "\(index)" else { throw malformed(index) }
       for arm in arms.indices {
         let texts = fields[(1 + arm * Self.measures.count)...].prefix(Self.measures.count)
         if texts.allSatisfy(\.isEmpty) { continue }

@@ -20,9 +20,7 @@ struct ModelTokenizer {
 
   /// Reads a tokenizer.json.
   init(file path: FilePath) throws {
-    guard let bytes = try readFile(at: path) else {
-      throw CommandError("\(path): there is no such file.")
-    }
+    let bytes = try readInput(path)
     do throws(LlamaError) {
       tokenizer = try BytePairTokenizer(json: bytes)
     } catch {

@@ -4,6 +4,7 @@ import BlockScale
 import BlockScaleCPU
 import Checkpoints
 import Llama
+import Safetensors
 import SystemPackage
 
 /// What was measured of one step.
@@ -58,6 +59,39 @@ struct TrainingFolder {
 
   /// A trained model in Hugging Face's form.
   func model(_ name: String) -> FilePath { path.appending(name) }
+
+  /// What is in a folder.
+  enum State {
+    case empty
+    case run
+    case other
+  }
+
+  /// What is in the folder, which is there.
+  var state: State {
+    get throws {
+      let names = try fileNames(in: path)
+      // The first thing that a run writes.
+      let isRun = names.contains { $0.hasPrefix(losses.lastComponent?.string ?? "") }
+      return names.isEmpty ? .empty : isRun ? .run : .other
+    }
+  }
+
+  /// The names of the models: the trained ones, and those quantized with and without a search.
+  static let quantized = (plain: "nvfp4", searched: "nvfp4-scale-search")
+
+  /// Makes the folder, or removes the files of the run in it.
+  func clear() throws {
+    guard try FileKind(of: path) != .missing else { return try makeFolder(path) }
+    // The table of losses last: it tells that this is the folder of a run.
+    let recipes = TrainingRecipe.allCases
+    let models = recipes.map(\.rawValue) + [Self.quantized.plain, Self.quantized.searched]
+    for item in recipes.map(checkpoint) + models.map(model)
+      + [lossPicture, throughputPicture, noisePicture, report, losses]
+    where try FileKind(of: item) != .missing {
+      try removeItem(item)
+    }
+  }
 }
 
 /// Some arms that begin with the same weights and see the same text in the same order.
@@ -85,6 +119,8 @@ struct TrainingRun {
 
   /// Goes on with the runs that a folder holds.
   ///
+  /// An arm that was never saved begins anew.
+  ///
   /// - Throws: ``CommandError`` if they were begun with another model or other options, or if what
   ///   was measured is missing.
   init(
@@ -97,10 +133,20 @@ struct TrainingRun {
       throw CommandError("\(folder.losses): there is no run to go on with.")
     }
     let table = try LossTable(csv: bytes, path: folder.losses)
+    let names = options.map(\.recipe.rawValue)
+    guard table.names == names else {
+      throw CommandError(
+        "\(folder.losses): the run was begun with the recipes \(table.names.joined(separator: ", ")), "
+          + "not \(names.joined(separator: ", ")); --resume needs the same command.")
+    }
     arms = try options.map { recipe, options in
       let path = folder.checkpoint(recipe)
-      guard try FileKind(of: path) == .file else {
-        throw CommandError("\(path): there is no saved state of the arm '\(recipe.rawValue)'.")
+      switch try FileKind(of: path) {
+      case .file: break
+      case .folder: throw CommandError("\(path): is a folder, not the state of a run.")
+      case .missing:
+        return TrainingArm(
+          recipe: recipe, trainer: try Trainer(configuration, options, data, on: cpu), records: [])
       }
       let trainer = try Trainer(resuming: path, data, on: cpu)
       let stored = trainer.model.configuration
@@ -117,6 +163,16 @@ struct TrainingRun {
       return TrainingArm(
         recipe: recipe, trainer: trainer,
         records: try table.records(recipe, count: trainer.stepCount))
+    }
+  }
+
+  /// Refuses a text of which too little is kept for evaluation, before anything is trained.
+  func checkEvaluation(_ data: TrainingData) throws(CommandError) {
+    let length = arms[0].trainer.options.length
+    guard data.evaluation.count > length else {
+      throw CommandError(
+        "The text leaves \(data.evaluation.count) tokens for evaluation, which is less than one "
+          + "sequence of \(length + 1).")
     }
   }
 
@@ -160,6 +216,6 @@ extension LlamaConfiguration {
   var summary: String {
     "\(layerCount) \(layerCount == 1 ? "layer" : "layers") of \(hiddenSize) and "
       + "\(intermediateSize), \(heads.count) heads on \(heads.keyValueCount), "
-      + "\(vocabularySize) tokens"
+      + "\(vocabularySize) tokens" + (tiesHead ? ", tied head" : "")
   }
 }

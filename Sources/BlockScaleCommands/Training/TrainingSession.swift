@@ -16,12 +16,15 @@ struct TrainingSession {
   let jobs: Int
 
   /// Saves and evaluates all models, quantizes the last one, and writes pictures and the report.
-  func finish() throws -> TrainingResult {
+  ///
+  /// - Parameter mayGoOn: Called now and then; what it throws ends the work.
+  func finish(_ mayGoOn: () throws -> Void = {}) throws -> TrainingResult {
     let options = run.arms[0].trainer.options
     var result = TrainingResult(
       folder: run.folder, data: data, tokensPerStep: options.tokensPerStep)
     result.configuration = run.arms[0].trainer.model.configuration
     for arm in run.arms {
+      try mayGoOn()
       try run.saveModel(arm, tokenizer, on: cpu)
       result.arms.append(
         TrainingResult.Arm(
@@ -33,7 +36,9 @@ struct TrainingSession {
     let source = run.folder.model(last.recipe.rawValue)
     let checkpoint = try Checkpoint(path: source)
     for searches in [false, true] {
-      let name = searches ? "nvfp4-scale-search" : "nvfp4"
+      try mayGoOn()
+      let names = TrainingFolder.quantized
+      let name = searches ? names.searched : names.plain
       let target = run.folder.model(name)
       _ = try Converter(jobs: jobs, overwrite: true).quantize(
         checkpoint, to: target, scheme: .nvfp4, searchesScales: searches)
@@ -64,7 +69,6 @@ struct TrainingSession {
       )
     }
     let noise = result.quantized[0].ratios.map { (name: $0.name, sqnr: $0.sqnr) }
-    let document = JSONOutput.document(command: "train", result.json)
     for (path, text) in [
       (run.folder.lossPicture, LossPlot.svg(curves, title: "Training a Llama of \(model)")),
       (
@@ -72,7 +76,7 @@ struct TrainingSession {
         BarPlot.svg(bars, unit: "tokens a second", title: "Throughput of a Llama of \(model)")
       ),
       (run.folder.noisePicture, SQNRPlot.svg(points: noise, title: "SQNR of the NVFP4 weights")),
-      (run.folder.report, document.rendered(.pretty) + "\n"),
+      (run.folder.report, JSONOutput.text(command: "train", result.json)),
     ] {
       try writeFileAtomically(Array(text.utf8), to: path)
     }
@@ -124,13 +128,13 @@ struct TrainingResult {
         "Model: \(configuration.summary); \(DecimalText.fixed(millions, digits: 2)) M parameters\n"
     }
     text +=
-      "Text: \(data.training.count) tokens to train on, \(data.evaluation.count) to evaluate on; "
-      + "their unigram entropy is \(loss(data.unigramEntropy)) nats\n\n"
+      "Text: \(data.training.count) tokens to train on, \(data.evaluation.count) to evaluate on\n"
+      + "Entropy of its single tokens: \(loss(data.unigramEntropy)) nats\n\n"
     text += TerminalChart.text(arms.map(\.curve), width: min(width, 100), color: color) + "\n"
     let steps = min(Self.lastSteps, arms[0].curve.losses.count)
     var table = TextTable([
-      .init("Model"), .init("Loss, last \(steps) steps", .right), .init("Against bf16", .right),
-      .init("Evaluation", .right), .init("Against bf16", .right), .init("Tokens/s", .right),
+      .init("Loss in nats a token"), .init("Last \(steps) steps", .right), .init("vs bf16", .right),
+      .init("Evaluation", .right), .init("vs bf16", .right), .init("Tokens/s", .right),
     ])
     for arm in arms {
       let isFirst = arm.curve == arms[0].curve
