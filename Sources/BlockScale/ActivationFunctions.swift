@@ -4,15 +4,15 @@ import RealModule
 
 // The scalar functions of activations, in FP32 and in this order of operations.
 //
-// Every back end on the processor calls these, so they agree to the bit. `exp` and `erf` are those of
-// the platform's C library (within one unit in the last place in glibc); another library may give
-// another last bit, and with it, rarely, another code. σ and SiLU are right within four units in the
-// last place, and zero below −88.7, where e^−x overflows. Φ is `(1 + erf) / 2`, as COAT has it, whose
+// All back ends agree to the bit: they call these, or have the same operations in vectors (σ). GELU's
+// `exp` and `erf` are those of the platform's C library (within one unit in the last place in glibc);
+// another library may give another last bit, and with it, rarely, another code. σ and SiLU are right
+// within five units in the last place, and zero below −88.7, where e^−x overflows. Φ is `(1 + erf) / 2`, as COAT has it, whose
 // absolute error is 1e-7; far below zero, where Φ is smaller than that, GELU keeps fewer digits.
 
 /// 1 / (1 + e^−x).
 package func sigmoid(_ x: Float) -> Float {
-  1 / (1 + Float.exp(-x))
+  1 / (1 + exponential(-x))
 }
 
 /// x·σ(x).

@@ -101,5 +101,5 @@ public protocol Backend: Sendable {
   /// The largest magnitude, infinity or NaN if there is such a value.
   ///
   /// - Complexity: O(rows × columns).
-  func maximumMagnitude(of matrix: Matrix<BFloat16>) -> Float
+  func maximumMagnitude<Value: SourceValue>(of matrix: Matrix<Value>) -> Float
 }

@@ -62,13 +62,42 @@ package func power(_ base: Float, _ exponent: Float) -> Float {
   // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
   let shifted = y + 12_582_912
   let z = (y - (shifted - 12_582_912)) * (0.693_147_18 as Float)
+  let n = Int32(bitPattern: shifted.bitPattern) &- 0x4B40_0000
+  return exponentialSeries(z) * powerOfTwo(n)
+}
+
+/// e^z for |z| up to ln 2 / 2: the Taylor series, whose next term is below 2⁻²⁶.
+private func exponentialSeries(_ z: Float) -> Float {
   var result = z * (1 / 5040 as Float) + (1 / 720 as Float)
   result = result * z + (1 / 120 as Float)
   result = result * z + (1 / 24 as Float)
   result = result * z + (1 / 6 as Float)
   result = result * z + (0.5 as Float)
   result = result * z + 1
-  result = result * z + 1
-  let n = Int32(bitPattern: shifted.bitPattern) &- 0x4B40_0000
-  return result * Float(bitPattern: UInt32(bitPattern: (n &+ 127) << 23))
+  return result * z + 1
+}
+
+/// 2^n for a normal number.
+private func powerOfTwo(_ n: Int32) -> Float {
+  Float(bitPattern: UInt32(bitPattern: (n &+ 127) << 23))
+}
+
+/// e^x in FP32 arithmetic whose every operation is written down, so that all back ends have the same
+/// bits, within two units in the last place.
+///
+/// Zero below −87.3, infinity above 88.7, NaN for NaN.
+package func exponential(_ x: Float) -> Float {
+  let (low, high): (Float, Float) = (-87.33654, 88.72283)
+  if x.isNaN { return x }
+  if x < low { return 0 }
+  if x > high { return .infinity }
+  // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
+  let shifted = x * (1.442_695_04 as Float) + 12_582_912
+  let n = shifted - 12_582_912
+  // ln 2 in two parts, so that the remainder is exact enough.
+  let z = (x - n * (0.693_359_375 as Float)) - n * (-2.121_944_40e-4 as Float)
+  let exponent = Int32(bitPattern: shifted.bitPattern) &- 0x4B40_0000
+  // Two factors, since 2¹²⁸ is no FP32 number.
+  let half = exponent >> 1
+  return exponentialSeries(z) * powerOfTwo(half) * powerOfTwo(exponent - half)
 }

@@ -99,10 +99,10 @@ extension ReferenceBackend: Backend {
   }
 
   /// The largest magnitude, infinity or NaN if there is such a value.
-  public func maximumMagnitude(of matrix: Matrix<BFloat16>) -> Float {
+  public func maximumMagnitude<Value: SourceValue>(of matrix: Matrix<Value>) -> Float {
     // The array is alive during the call.
     unsafe matrix.values.withUnsafeBytes {
-      Float(bitPattern: unsafe maximumMagnitudeBits(BFloat16.self, $0))
+      Float(bitPattern: unsafe maximumMagnitudeBits(Value.self, $0))
     }
   }
 }

@@ -13,13 +13,13 @@ import _BlockScaleShims
 
   /// A head of some rows of a matrix.
   init(
-    _ matrix: Halves, columns: Int, rows: Range<Int>, head: Int, dimension: Int
+    _ matrix: Input<BFloat16>, columns: Int, rows: Range<Int>, head: Int, dimension: Int
   ) {
     self.rows = rows.count
     self.dimension = dimension
     stride = columns
     // From the head's first value in the first row to its last in the last one.
-    unsafe base = matrix.pointer(
+    unsafe base = matrix.bits(
       rows.lowerBound * columns + head * dimension, count: (rows.count - 1) * columns + dimension)
   }
 

@@ -7,8 +7,8 @@ import _BlockScaleShims
 extension AttentionRun {
   /// What the backward pass reads beyond the operands, and what it writes.
   struct Gradients: Sendable {
-    let output: Halves
-    let gradient: Halves
+    let output: Input<BFloat16>
+    let gradient: Input<BFloat16>
     let logSums: [Float]
     let query: Output<BFloat16>
     let key: Output<BFloat16>
@@ -121,7 +121,7 @@ private struct BackwardHead<Kernels: TileKernels> {
         stride: run.queryColumns)
     }
     let rows = sequence * run.extents.queries + queries.lowerBound
-    func part(_ matrix: Halves) -> HeadRows {
+    func part(_ matrix: Input<BFloat16>) -> HeadRows {
       HeadRows(
         matrix, columns: run.queryColumns, rows: rows..<rows + queries.count, head: own,
         dimension: dimension)

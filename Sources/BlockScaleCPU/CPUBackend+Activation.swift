@@ -28,8 +28,9 @@ extension CPUBackend {
     _ body: @Sendable (_ row: Int, _ scratch: [Row]) -> Void
   ) {
     let panels = (rows - 1) / Self.panelRows + 1
+    let kernels = LayerKernels(tier)
     parallelFor(panels, threads: threads) { panel in
-      let scratch = (0..<scratch).map { _ in Row(columns: columns) }
+      let scratch = (0..<scratch).map { _ in Row(columns: columns, kernels) }
       for row in panel * Self.panelRows..<min(rows, (panel + 1) * Self.panelRows) {
         body(row, scratch)
       }
@@ -86,9 +87,10 @@ extension CPUBackend {
     // A transposed panel is written in lines of as many bytes as it has rows.
     let panelRows = rows >= 128 * threads ? 64 : 16
     let kernels = Kernels(tier)
+    let layerKernels = LayerKernels(tier)
     func encode(into codes: Output<UInt8>, transposed: Output<UInt8>?) {
       parallelFor((rows - 1) / panelRows + 1, threads: threads) { panel in
-        let scratch = (0..<scratch).map { _ in Row(columns: columns) }
+        let scratch = (0..<scratch).map { _ in Row(columns: columns, layerKernels) }
         let panel = panel * panelRows..<min(rows, (panel + 1) * panelRows)
         for row in panel {
           compute(row, scratch)

@@ -17,9 +17,9 @@ extension CPUBackend {
     let extents = try AttentionExtents(query: query, key: key, value: value, heads: heads)
     var logSums: [Float] = []
     let values: [BFloat16] = filled(query.matrix.values.count) { output in
-      query.matrix.withHalves { query in
-        key.matrix.withHalves { key in
-          value.matrix.withHalves { value in
+      query.matrix.values.withInput { query in
+        key.matrix.values.withInput { key in
+          value.matrix.values.withInput { value in
             let run = AttentionRun(
               backend: self, extents: extents, heads: heads, query: query, key: key, value: value)
             logSums = filled(extents.batch * heads.count * extents.queries) { logSums in
@@ -61,11 +61,11 @@ extension CPUBackend {
       let count = key.matrix.values.count
       (keys, values) = filled(count, count) {
         (keyGradient: Output<BFloat16>, valueGradient: Output<BFloat16>) in
-        query.matrix.withHalves { query in
-          key.matrix.withHalves { key in
-            value.matrix.withHalves { value in
-              gradient.matrix.withHalves { gradient in
-                forward.output.matrix.withHalves { output in
+        query.matrix.values.withInput { query in
+          key.matrix.values.withInput { key in
+            value.matrix.values.withInput { value in
+              gradient.matrix.values.withInput { gradient in
+                forward.output.matrix.values.withInput { output in
                   let run = AttentionRun(
                     backend: self, extents: extents, heads: heads, query: query, key: key,
                     value: value)
@@ -102,9 +102,9 @@ struct AttentionRun: Sendable {
   let backend: CPUBackend
   let extents: AttentionExtents
   let heads: AttentionHeads
-  let query: Halves
-  let key: Halves
-  let value: Halves
+  let query: Input<BFloat16>
+  let key: Input<BFloat16>
+  let value: Input<BFloat16>
 
   var queryColumns: Int { heads.count * heads.dimension }
   var keyColumns: Int { heads.keyValueCount * heads.dimension }
@@ -116,14 +116,14 @@ struct AttentionRun: Sendable {
   }
 
   /// A head of keys or values of one sequence.
-  func head(_ matrix: Halves, _ sequence: Int, _ head: Int) -> HeadRows {
+  func head(_ matrix: Input<BFloat16>, _ sequence: Int, _ head: Int) -> HeadRows {
     HeadRows(
       matrix, columns: keyColumns, rows: rows(sequence, extents.keys), head: head,
       dimension: heads.dimension)
   }
 
   /// A head of queries, or of what has their shape, of one sequence.
-  func queryHead(_ matrix: Halves, _ sequence: Int, _ head: Int) -> HeadRows {
+  func queryHead(_ matrix: Input<BFloat16>, _ sequence: Int, _ head: Int) -> HeadRows {
     HeadRows(
       matrix, columns: queryColumns, rows: rows(sequence, extents.queries), head: head,
       dimension: heads.dimension)

@@ -92,10 +92,10 @@ extension CPUBackend: Backend {
   }
 
   /// The largest magnitude, infinity or NaN if there is such a value.
-  public func maximumMagnitude(of matrix: Matrix<BFloat16>) -> Float {
+  public func maximumMagnitude<Value: SourceValue>(of matrix: Matrix<Value>) -> Float {
     // The array is alive during the call.
     unsafe matrix.values.withUnsafeBytes {
-      Float(bitPattern: unsafe maximumMagnitudeBits($0, of: .bfloat16))
+      Float(bitPattern: unsafe maximumMagnitudeBits($0, of: Value.sourceFormat))
     }
   }
 }

@@ -172,13 +172,13 @@ extension CPUBackend {
     return try multiplyGradients(
       task(like: first, as: element, recipe, groupSize: groupSize), as: element,
       second: CodeRows(second.matrix), gradient: ValueRows(gradient.matrix), like: first
-    ) { row, result in left.decode(row, into: result) }
+    ) { row, result, _ in left.decode(row, into: result) }
   }
 
   /// The gradients of a product whose first factor is computed for each row.
   func multiplyGradients<Element: Float8Element, Other>(
     _ task: ActivationTask, as element: Element.Type, second: CodeRows, gradient: ValueRows,
-    like other: Tensor<Other>, first: @Sendable (_ row: Int, _ result: Row) -> Void
+    like other: Tensor<Other>, first: @Sendable (_ row: Int, _ result: Row, _ scratch: Row) -> Void
   ) throws(BlockScaleError) -> MultiplyGradients<Element> {
     var scales: [BFloat16] = []
     let (firsts, seconds) = filled(task.rows * task.columns, task.rows * task.columns) {
@@ -186,7 +186,7 @@ extension CPUBackend {
       scales = filled(task.rows * task.groups) { scales in
         forEachRow(task.rows, columns: task.columns, scratch: 3) { row, scratch in
           let (values, others, incoming) = (scratch[0], scratch[1], scratch[2])
-          first(row, values)
+          first(row, values, others)
           second.decode(row, into: others)
           gradient.load(row, into: incoming)
           others.fill { incoming[$0] * others[$0] }

@@ -29,7 +29,8 @@ extension CPUBackend {
     try input.check(parameter: weight, "weight")
     try input.check(parameter: bias, "bias")
     let source = CodeRows(input.matrix)
-    let (weights, biases) = (weight.map { Row($0) }, bias.map { Row($0) })
+    let kernels = LayerKernels(tier)
+    let (weights, biases) = (weight.map { Row($0, kernels) }, bias.map { Row($0, kernels) })
     let compute: @Sendable (Int, [Row]) -> Void = { row, scratch in
       let values = scratch[0]
       source.decode(row, into: values)
@@ -74,7 +75,8 @@ extension CPUBackend {
     try input.check(parameter: weight, "weight")
     try gradient.check("gradient", hasShapeOf: input, "input")
     let (source, incoming) = (CodeRows(input.matrix), ValueRows(gradient.matrix))
-    let weights = weight.map { Row($0) }
+    let kernels = LayerKernels(tier)
+    let weights = weight.map { Row($0, kernels) }
     return try normGradients(like: input, hasWeight: weight != nil, hasBias: weight != nil) {
       row, scratch, weightSums, biasSums in
       let (result, normalized) = (scratch[0], scratch[1])

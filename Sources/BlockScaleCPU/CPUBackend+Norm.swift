@@ -47,14 +47,15 @@ extension CPUBackend {
   ) throws(BlockScaleError) -> NormGradients {
     let (rows, columns) = (other.matrix.rows, other.matrix.columns)
     let panels = (rows - 1) / columnSumPanelRows + 1
+    let kernels = LayerKernels(tier)
     var weightSums: [Float] = []
     var biasSums: [Float] = []
     let values: [BFloat16] = filled(rows * columns) { values in
       (weightSums, biasSums) = filled(panels * columns, panels * columns) {
         (weightSums: Output<Float>, biasSums: Output<Float>) in
         parallelFor(panels, threads: threads) { panel in
-          let scratch = (0..<3).map { _ in Row(columns: columns) }
-          let (weight, bias) = (Row(columns: columns), Row(columns: columns))
+          let scratch = (0..<3).map { _ in Row(columns: columns, kernels) }
+          let (weight, bias) = (Row(columns: columns, kernels), Row(columns: columns, kernels))
           let first = panel * columnSumPanelRows
           for row in first..<min(rows, first + columnSumPanelRows) {
             compute(row, scratch, weight, bias)

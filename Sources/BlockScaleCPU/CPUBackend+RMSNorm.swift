@@ -26,7 +26,7 @@ extension CPUBackend {
     _ = try input.matrix.groupSize(of: "input")
     try input.check(parameter: weight, "weight")
     let source = CodeRows(input.matrix)
-    let weights = Row(weight)
+    let weights = Row(weight, LayerKernels(tier))
     let result = try groupScaled(
       task(like: input, as: element, recipe, groupSize: input.matrix.columns), scratch: 1
     ) { row, scratch in
@@ -61,7 +61,7 @@ extension CPUBackend {
     try input.check(parameter: weight, "weight")
     try gradient.check("gradient", hasShapeOf: input, "input")
     let (source, incoming) = (CodeRows(input.matrix), ValueRows(gradient.matrix))
-    let weights = Row(weight)
+    let weights = Row(weight, LayerKernels(tier))
     return try normGradients(like: input, hasWeight: true, hasBias: false) {
       row, scratch, weightSums, _ in
       let (result, normalized) = (scratch[0], scratch[1])

@@ -2,12 +2,14 @@
 
 public import BlockScale
 public import Minifloat
+import _BlockScaleShims
 
 extension Row {
   /// Makes this row σ of another.
   func fillWithSigmoid(of x: Row) {
-    fill { x[$0] }
-    apply { sigmoid($0) }
+    // Rows of the same length.
+    precondition(x.columns == columns)
+    unsafe kernels.functions.sigmoid(x.values, columns, values)
   }
 
   /// Multiplies a gradient by SiLU's derivative: σ + x·σ·(1 − σ).

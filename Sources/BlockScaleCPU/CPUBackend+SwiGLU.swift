@@ -62,9 +62,10 @@ extension CPUBackend {
     let gradients = try multiplyGradients(
       task(like: gate, as: element, recipe, groupSize: groupSize), as: element,
       second: CodeRows(up.matrix), gradient: ValueRows(gradient.matrix), like: gate
-    ) { row, result in
+    ) { row, result, sigma in
       gates.decode(row, into: result)
-      result.apply { silu($0) }
+      sigma.fillWithSigmoid(of: result)
+      result.fill { result[$0] * sigma[$0] }
       result.requantize(groupSize: groupSize, Input.elementFormat, recipe)
     }
     return try quantized(gradients, recipe, transposes: outputQuantizedTranspose)

@@ -12,12 +12,12 @@ extension CPUBackend {
     try TokenChecks.check(tokens, table: table)
     let columns = table.columns
     let values: [BFloat16] = filled(tokens.count * columns) { output in
-      table.withHalves { source in
+      table.values.withInput { source in
         forEachRows(tokens.count, columns: columns) { group in
           for row in group {
             // Both places were checked.
             unsafe output.bits(row * columns, count: columns).update(
-              from: source.pointer(Int(tokens[row]) * columns, count: columns), count: columns)
+              from: source.bits(Int(tokens[row]) * columns, count: columns), count: columns)
           }
         }
       }
@@ -36,7 +36,7 @@ extension CPUBackend {
     let columns = table.columns
     // Whole cache lines of the gradient.
     let band = max(32, (columns / threads / 2 + 31) / 32 * 32)
-    gradient.withHalves { source in
+    gradient.values.withInput { source in
       // The table's memory is alive during the call; bands of columns do not overlap, and tokens were
       // checked.
       unsafe table.values.withUnsafeMutableBufferPointer { table in
@@ -46,7 +46,7 @@ extension CPUBackend {
           let count = min(band, columns - first)
           for (row, token) in tokens.enumerated() {
             unsafe kernels.functions.accumulate(
-              source.pointer(row * columns + first, count: count), count,
+              source.bits(row * columns + first, count: count), count,
               sums + Int(token) * columns + first)
           }
         }
@@ -98,13 +98,13 @@ extension CPUBackend {
     let run = 1 << 16
     let runs = (values.count + run - 1) / run
     let sums: [Double] = filled(runs) { sums in
-      // The array is alive during the call, and runs lie inside of it.
-      unsafe values.withUnsafeBufferPointer { values in
-        nonisolated(unsafe) let source = unsafe values.baseAddress.unsafelyUnwrapped
-        let count = values.count
+      let count = values.count
+      values.withInput { values in
         parallelFor(runs, threads: threads) { index in
+          let length = min(run, count - index * run)
+          // Both places were checked.
           unsafe sums.pointer(index, count: 1).pointee = unsafe kernels.functions.sum_of_squares(
-            source + index * run, min(run, count - index * run))
+            values.pointer(index * run, count: length), length)
         }
       }
     }

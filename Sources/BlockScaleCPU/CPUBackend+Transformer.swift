@@ -4,8 +4,8 @@ public import BlockScale
 public import Minifloat
 import _BlockScaleShims
 
-// Between the calls of `withHalves` and `filled` and the kernels, pointers reach as far as the runs
-// that are handed out, and `Halves` and `Output` check that these lie inside their memory.
+// Between the calls of `withInput` and `filled` and the kernels, pointers reach as far as the runs
+// that are handed out, and `Input` and `Output` check that these lie inside their memory.
 
 extension CPUBackend: TransformerBackend {
   /// The nearest BF16 values, ties to even.
@@ -13,12 +13,10 @@ extension CPUBackend: TransformerBackend {
     let kernels = LayerKernels(tier)
     let count = matrix.values.count
     let values: [BFloat16] = filled(count) { output in
-      // The array is alive during the call.
-      unsafe matrix.values.withUnsafeBufferPointer { buffer in
-        nonisolated(unsafe) let source = unsafe buffer.baseAddress.unsafelyUnwrapped
+      matrix.values.withInput { source in
         forEachRun(count) { run in
           unsafe kernels.functions.round(
-            source + run.lowerBound, run.count,
+            source.pointer(run.lowerBound, count: run.count), run.count,
             output.bits(run.lowerBound, count: run.count))
         }
       }
@@ -31,14 +29,26 @@ extension CPUBackend: TransformerBackend {
     _ first: BFloat16Tensor, _ second: BFloat16Tensor
   ) throws(BlockScaleError) -> BFloat16Tensor {
     try second.check("second summand", hasShapeOf: first, "first")
-    let kernels = LayerKernels(tier)
-    return first.matrix.withHalves { left in
-      second.matrix.withHalves { right in
-        elementwise(like: first) { sum, run in
+    return unsafe elementwise(first, second, LayerKernels(tier).functions.add)
+  }
+
+  /// What a kernel gives for each pair of values.
+  private func elementwise(
+    _ first: BFloat16Tensor, _ second: BFloat16Tensor,
+    _ kernel:
+      @convention(c) (
+        UnsafePointer<UInt16>, UnsafePointer<UInt16>, Int, UnsafeMutablePointer<UInt16>
+      ) -> Void
+  ) -> BFloat16Tensor {
+    // A function of the program, without state.
+    nonisolated(unsafe) let kernel = unsafe kernel
+    return first.matrix.values.withInput { left in
+      second.matrix.values.withInput { right in
+        elementwise(like: first) { result, run in
           let (start, count) = (run.lowerBound, run.count)
-          unsafe kernels.functions.add(
-            left.pointer(start, count: count), right.pointer(start, count: count), count,
-            sum.bits(start, count: count))
+          unsafe kernel(
+            left.bits(start, count: count), right.bits(start, count: count), count,
+            result.bits(start, count: count))
         }
       }
     }
@@ -56,21 +66,19 @@ extension CPUBackend: TransformerBackend {
     let half = table.dimension / 2
     let length = tensor.shape[1]
     let values: [BFloat16] = filled(rows * columns) { output in
-      tensor.matrix.withHalves { input in
-        // Arrays that are alive during the call, with a row for each position.
-        unsafe table.cosines.withUnsafeBufferPointer { cosines in
-          unsafe table.sines.withUnsafeBufferPointer { sines in
-            nonisolated(unsafe) let cosines = unsafe cosines.baseAddress.unsafelyUnwrapped
-            nonisolated(unsafe) let sines = unsafe sines.baseAddress.unsafelyUnwrapped
+      tensor.matrix.values.withInput { input in
+        table.cosines.withInput { cosines in
+          table.sines.withInput { sines in
             forEachRows(rows, columns: columns) { group in
               for row in group {
                 let place = unsafe output.bits(row * columns, count: columns)
                 unsafe place.update(
-                  from: input.pointer(row * columns, count: columns), count: columns)
+                  from: input.bits(row * columns, count: columns), count: columns)
                 let angles = (offset + row % length) * half
                 unsafe kernels.functions.rotate(
-                  place, columns / table.dimension, table.dimension, cosines + angles,
-                  sines + angles, inverse ? -1 : 1)
+                  place, columns / table.dimension, table.dimension,
+                  cosines.pointer(angles, count: half), sines.pointer(angles, count: half),
+                  inverse ? -1 : 1)
               }
             }
           }
@@ -87,17 +95,7 @@ extension CPUBackend: TransformerBackend {
     gate: BFloat16Tensor, up: BFloat16Tensor
   ) throws(BlockScaleError) -> BFloat16Tensor {
     try up.check("up projection", hasShapeOf: gate, "gate")
-    let kernels = LayerKernels(tier)
-    return gate.matrix.withHalves { gates in
-      up.matrix.withHalves { ups in
-        elementwise(like: gate) { result, run in
-          let (start, count) = (run.lowerBound, run.count)
-          unsafe kernels.functions.swiglu(
-            gates.pointer(start, count: count), ups.pointer(start, count: count), count,
-            result.bits(start, count: count))
-        }
-      }
-    }
+    return unsafe elementwise(gate, up, LayerKernels(tier).functions.swiglu)
   }
 
   /// The gradients of both factors of SwiGLU.
@@ -108,15 +106,15 @@ extension CPUBackend: TransformerBackend {
     try gradient.check("gradient", hasShapeOf: gate, "gate")
     let kernels = LayerKernels(tier)
     let count = gate.matrix.values.count
-    let (first, second) = gate.matrix.withHalves { gates in
-      up.matrix.withHalves { ups in
-        gradient.matrix.withHalves { incoming in
+    let (first, second) = gate.matrix.values.withInput { gates in
+      up.matrix.values.withInput { ups in
+        gradient.matrix.values.withInput { incoming in
           filled(count, count) { (first: Output<BFloat16>, second: Output<BFloat16>) in
             forEachRun(count) { run in
               let (start, count) = (run.lowerBound, run.count)
               unsafe kernels.functions.swiglu_backward(
-                gates.pointer(start, count: count), ups.pointer(start, count: count),
-                incoming.pointer(start, count: count), count, first.bits(start, count: count),
+                gates.bits(start, count: count), ups.bits(start, count: count),
+                incoming.bits(start, count: count), count, first.bits(start, count: count),
                 second.bits(start, count: count))
             }
           }
@@ -141,15 +139,13 @@ extension CPUBackend: TransformerBackend {
     let kernels = LayerKernels(tier)
     let (rows, columns) = (input.matrix.rows, input.matrix.columns)
     let values: [BFloat16] = filled(rows * columns) { output in
-      input.matrix.withHalves { source in
-        // The array is alive during the call.
-        unsafe weight.withUnsafeBufferPointer { weight in
-          nonisolated(unsafe) let weight = unsafe weight.baseAddress.unsafelyUnwrapped
+      input.matrix.values.withInput { source in
+        weight.withInput { weight in
           forEachRows(rows, columns: columns) { group in
             for row in group {
               unsafe kernels.functions.rms_norm(
-                source.pointer(row * columns, count: columns), weight, columns, epsilon,
-                output.bits(row * columns, count: columns))
+                source.bits(row * columns, count: columns), weight.pointer(0, count: columns),
+                columns, epsilon, output.bits(row * columns, count: columns))
             }
           }
         }
@@ -171,25 +167,23 @@ extension CPUBackend: TransformerBackend {
     let (rows, columns) = (input.matrix.rows, input.matrix.columns)
     let panels = (rows - 1) / columnSumPanelRows + 1
     var sums = [Float](repeating: 0, count: panels * columns)
-    // Arrays that are alive during the call; each panel has sums of its own.
-    let values: [BFloat16] = unsafe sums.withUnsafeMutableBufferPointer { sums in
-      nonisolated(unsafe) let sums = unsafe sums.baseAddress.unsafelyUnwrapped
-      return unsafe weight.withUnsafeBufferPointer { weight in
-        nonisolated(unsafe) let weight = unsafe weight.baseAddress.unsafelyUnwrapped
-        return input.matrix.withHalves { source in
-          gradient.matrix.withHalves { incoming in
-            (residual ?? input).matrix.withHalves { other in
-              filled(rows * columns) { output in
+    let values: [BFloat16] = filled(rows * columns) { output in
+      sums.withOutput { sums in
+        weight.withInput { weight in
+          input.matrix.values.withInput { source in
+            gradient.matrix.values.withInput { incoming in
+              (residual ?? input).matrix.values.withInput { other in
                 parallelFor(panels, threads: threads) { panel in
                   let first = panel * columnSumPanelRows
                   for row in first..<min(rows, first + columnSumPanelRows) {
                     let start = row * columns
+                    // Each panel has sums of its own.
                     unsafe kernels.functions.rms_norm_backward(
-                      source.pointer(start, count: columns), weight,
-                      incoming.pointer(start, count: columns),
-                      residual == nil ? nil : other.pointer(start, count: columns), columns,
+                      source.bits(start, count: columns), weight.pointer(0, count: columns),
+                      incoming.bits(start, count: columns),
+                      residual == nil ? nil : other.bits(start, count: columns), columns,
                       epsilon, output.bits(start, count: columns),
-                      sums + panel * columns)
+                      sums.pointer(panel * columns, count: columns))
                   }
                 }
               }

@@ -34,55 +34,6 @@ import _BlockScaleShims
   }
 }
 
-/// BF16 values that threads read.
-// Sendable in spite of its pointer: nothing is written while it is used.
-@safe struct Halves: @unchecked Sendable {
-  private let base: UnsafePointer<UInt16>
-  private let count: Int
-
-  fileprivate init(_ base: UnsafePointer<UInt16>, count: Int) {
-    // The pointer is only stored.
-    unsafe self.base = base
-    self.count = count
-  }
-
-  /// The place of some values.
-  ///
-  /// - Precondition: They lie inside the memory.
-  @inline(__always)
-  func pointer(_ offset: Int, count: Int) -> UnsafePointer<UInt16> {
-    precondition(offset >= 0 && offset + count <= self.count, "A row lies outside its matrix")
-    return unsafe base + offset
-  }
-}
-
-extension Matrix where Value == BFloat16 {
-  /// Calls `body` with the values' memory.
-  func withHalves<Result, Failure: Error>(
-    _ body: (Halves) throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    let count = values.count
-    // A BF16 value is its sixteen bits; the array is alive during the call.
-    return try unsafe values.withUnsafeBufferPointer {
-      (buffer: UnsafeBufferPointer<BFloat16>) throws(Failure) in
-      try unsafe body(
-        Halves(
-          UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
-            .assumingMemoryBound(to: UInt16.self), count: count))
-    }
-  }
-}
-
-extension Output where Value == BFloat16 {
-  /// The place of some values, as their bits.
-  @inline(__always)
-  func bits(_ offset: Int, count: Int) -> UnsafeMutablePointer<UInt16> {
-    // A BF16 value is its sixteen bits; the place was checked.
-    unsafe UnsafeMutableRawPointer(pointer(offset, count: count))
-      .assumingMemoryBound(to: UInt16.self)
-  }
-}
-
 extension CPUBackend {
   /// The values that a thread takes of a tensor at once: enough to be worth handing out, few enough to
   /// stay in the second-level cache.

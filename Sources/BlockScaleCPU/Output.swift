@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Minifloat
+
 /// The memory of an array that threads fill.
 // Sendable in spite of its pointer: each thread writes to elements of its own.
 @safe struct Output<Value>: @unchecked Sendable {
@@ -29,6 +31,16 @@ extension Output where Value: BitwiseCopyable {
     unsafe Output<UInt8>(
       UnsafeMutableRawPointer(base).assumingMemoryBound(to: UInt8.self),
       count: count * MemoryLayout<Value>.stride)
+  }
+}
+
+extension Output where Value == BFloat16 {
+  /// The place of some values, as their bits.
+  @inline(__always)
+  func bits(_ offset: Int, count: Int) -> UnsafeMutablePointer<UInt16> {
+    // A BF16 value is its sixteen bits; the place was checked.
+    unsafe UnsafeMutableRawPointer(pointer(offset, count: count))
+      .assumingMemoryBound(to: UInt16.self)
   }
 }
 

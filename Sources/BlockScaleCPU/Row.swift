@@ -11,12 +11,14 @@ import BlockScale
   let columns: Int
   /// The number of vectors.
   let count: Int
+  let kernels: LayerKernels
   private let buffer: AlignedBuffer
   private let base: UnsafeMutablePointer<SIMD16<Float>>
 
   /// A row of zeros.
-  init(columns: Int) {
+  init(columns: Int, _ kernels: LayerKernels) {
     self.columns = columns
+    self.kernels = kernels
     count = (columns + 15) / 16
     buffer = AlignedBuffer(byteCount: count * 64)
     buffer.clear()
@@ -25,9 +27,15 @@ import BlockScale
   }
 
   /// A row of parameters.
-  convenience init(_ values: [Float]) {
-    self.init(columns: values.count)
+  convenience init(_ values: [Float], _ kernels: LayerKernels) {
+    self.init(columns: values.count, kernels)
     for (column, value) in values.enumerated() { self[column / 16][column % 16] = value }
+  }
+
+  /// The values for kernels, which may touch whole vectors.
+  var values: UnsafeMutablePointer<Float> {
+    // As many floats as the vectors have lanes.
+    unsafe UnsafeMutableRawPointer(base).assumingMemoryBound(to: Float.self)
   }
 
   /// A vector.
@@ -57,7 +65,7 @@ import BlockScale
   @inline(__always)
   func apply(_ transform: (Float) -> Float) {
     // As many floats as the row has columns.
-    let values = unsafe UnsafeMutableRawPointer(base).assumingMemoryBound(to: Float.self)
+    let values = unsafe values
     for column in 0..<columns { unsafe values[column] = transform(values[column]) }
   }
 
@@ -78,35 +86,19 @@ import BlockScale
     return two.x + two.y
   }
 
-  /// The largest magnitude of some vectors, whose tail must be clear.
-  @inline(__always)
-  func largestMagnitude(_ vectors: Range<Int>, _ recipe: ActivationRecipe) -> Float {
-    var bits = SIMD16<Int32>()
-    for index in vectors { bits = bits.maximum(self[index].magnitudeBits) }
-    let eight = larger(bits.lowHalf, bits.highHalf)
-    let four = larger(eight.lowHalf, eight.highHalf)
-    let two = larger(four.lowHalf, four.highHalf)
-    let maximum = Float(bitPattern: UInt32(max(two.x, two.y)))
-    guard maximum.isNaN, recipe == .coat else { return maximum }
-    // Rare, so one value at a time.
-    var result: Float = 0
-    for index in vectors {
-      for lane in 0..<16 { result = recipe.larger(result, self[index][lane]) }
+  /// The largest magnitude of each group.
+  ///
+  /// - Parameter groupSize: A multiple of sixteen, or at least the number of columns.
+  func groupMaxima(groupSize: Int, _ recipe: ActivationRecipe) -> [Float] {
+    filled((columns - 1) / groupSize + 1) { maxima in
+      // One place for each group.
+      unsafe kernels.functions.group_maxima(
+        values, columns, groupSize, recipe == .coat ? 1 : 0, maxima.pointer(0, count: maxima.count))
     }
-    return result
   }
 
   /// The largest magnitude of the whole row.
   func largestMagnitude(_ recipe: ActivationRecipe) -> Float {
-    clearTail()
-    return largestMagnitude(0..<count, recipe)
+    groupMaxima(groupSize: columns, recipe)[0]
   }
-}
-
-/// The larger of each pair of lanes, none of which is negative.
-@inline(__always)
-private func larger<Lanes: SIMD>(_ first: Lanes, _ second: Lanes) -> Lanes
-where Lanes.Scalar == Int32 {
-  let difference = first &- second
-  return first &- (difference & (difference &>> 31))
 }

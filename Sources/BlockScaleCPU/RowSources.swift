@@ -2,6 +2,7 @@
 
 import BlockScale
 import Minifloat
+import _BlockScaleShims
 
 /// A matrix of codes as rows read it.
 struct CodeRows: Sendable {
@@ -9,8 +10,8 @@ struct CodeRows: Sendable {
   let scales: [BFloat16]
   let format: ElementFormat
   let columns: Int
-  /// The vectors that share a scale.
-  let groupVectors: Int
+  /// The values that share a scale.
+  let groupSize: Int
   /// The scales of a row; zero if there is one for all.
   let scaleStride: Int
 
@@ -20,51 +21,23 @@ struct CodeRows: Sendable {
     format = Element.elementFormat
     columns = matrix.columns
     let isGrouped = matrix.blocking.rows == 1 && matrix.blocking.columns % 16 == 0
-    groupVectors = isGrouped ? matrix.blocking.columns / 16 : (columns + 15) / 16
-    scaleStride = isGrouped ? (columns - 1) / matrix.blocking.columns + 1 : 0
+    groupSize = isGrouped ? matrix.blocking.columns : columns
+    scaleStride = isGrouped ? (columns - 1) / groupSize + 1 : 0
   }
 
   /// Code times scale.
   func decode(_ row: Int, into result: Row) {
-    switch format {
-    case .e5m2: decode(row, into: result, E5M2Lanes.self)
-    default: decode(row, into: result, E4M3Lanes.self)
-    }
-  }
-
-  @inline(__always)
-  private func decode<Lanes: Float8Lanes>(_ row: Int, into result: Row, _ lanes: Lanes.Type) {
-    precondition(result.columns == columns && codes.count >= (row + 1) * columns)
-    // Buffers of arrays that are alive during the call; the row lies inside, and there is a scale for
-    // each of its groups.
-    unsafe codes.withUnsafeBytes { codes in
-      unsafe scales.withUnsafeBufferPointer { scales in
-        let address = unsafe codes.baseAddress.unsafelyUnwrapped + row * columns
-        for group in 0..<(result.count + groupVectors - 1) / groupVectors {
-          let scale = unsafe Float(scales[row * scaleStride + group])
-          for index in group * groupVectors..<min(result.count, (group + 1) * groupVectors) {
-            let left = columns - index * 16
-            var bytes = SIMD16<UInt8>()
-            if left >= 16 {
-              bytes = unsafe address.loadUnaligned(
-                fromByteOffset: index * 16, as: SIMD16<UInt8>.self)
-            } else {
-              for lane in 0..<left { bytes[lane] = unsafe address[index * 16 + lane] }
-            }
-            result[index] = Lanes.decode(SIMD16<Int32>(truncatingIfNeeded: bytes)) * scale
-          }
-        }
+    precondition(result.columns == columns)
+    let groups = (columns - 1) / groupSize + 1
+    codes.withInput { codes in
+      scales.withInput { scales in
+        // Places that were checked to have the row and a scale for each of its groups.
+        unsafe result.kernels.functions.decode_groups(
+          format == .e5m2 ? 1 : 0, codes.pointer(row * columns, count: columns), columns,
+          scales.bits(row * scaleStride, count: groups), groupSize, result.values)
       }
     }
-    if result.columns % 16 != 0 { result.clearTail() }
-  }
-}
-
-extension UnsafeRawPointer {
-  /// One byte.
-  fileprivate subscript(offset: Int) -> UInt8 {
-    // The caller stays inside its memory.
-    unsafe load(fromByteOffset: offset, as: UInt8.self)
+    result.clearTail()
   }
 }
 
@@ -99,39 +72,15 @@ struct ValueRows: Sendable {
   /// The values in FP32.
   func load(_ row: Int, into result: Row) {
     precondition(result.columns == columns)
-    let first = row * columns
-    let whole = columns / 16
-    // Buffers of arrays that are alive during the calls; the row lies inside.
     switch storage {
-    case .bfloat16(let values):
-      precondition(values.count >= first + columns)
-      unsafe values.withUnsafeBytes { bytes in
-        let address = unsafe bytes.baseAddress.unsafelyUnwrapped + first * 2
-        for index in 0..<whole {
-          let halves = unsafe address.loadUnaligned(
-            fromByteOffset: index * 32, as: SIMD16<UInt16>.self)
-          result[index] = SIMD16<Float>(bits: SIMD16<Int32>(truncatingIfNeeded: halves) &<< 16)
-        }
-      }
-      loadTail(whole, result) { Float(values[first + $0]) }
+    case .bfloat16(let values): result.load(values, row: row)
     case .float32(let values):
-      precondition(values.count >= first + columns)
-      unsafe values.withUnsafeBytes { bytes in
-        let address = unsafe bytes.baseAddress.unsafelyUnwrapped + first * 4
-        for index in 0..<whole {
-          result[index] = unsafe address.loadUnaligned(
-            fromByteOffset: index * 64, as: SIMD16<Float>.self)
-        }
+      values.withInput {
+        // Both have a whole row.
+        unsafe result.values.update(
+          from: $0.pointer(row * columns, count: columns), count: columns)
       }
-      loadTail(whole, result) { values[first + $0] }
+      result.clearTail()
     }
-  }
-
-  @inline(__always)
-  private func loadTail(_ index: Int, _ result: Row, _ value: (Int) -> Float) {
-    guard index < result.count else { return }
-    var last = SIMD16<Float>()
-    for column in index * 16..<columns { last[column % 16] = value(column) }
-    result[index] = last
   }
 }

@@ -30,7 +30,7 @@ public struct BFloat16Linear<Compute: Backend>: LinearLayer {
   ) throws(BlockScaleError) {
     self.backend = backend
     core = try LinearCore(
-      LinearParameters(weight: weight, bias: bias), precision: .bfloat16, on: backend)
+      LinearParameters(weight: weight, bias: bias, on: backend), precision: .bfloat16, on: backend)
   }
 
   /// Replaces the parameters and prepares the weight for products.

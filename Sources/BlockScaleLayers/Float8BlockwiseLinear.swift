@@ -48,8 +48,8 @@ public struct Float8BlockwiseLinear<Compute: Backend>: LinearLayer {
     self.configuration = configuration
     _ = try configuration.hidesNonFinite()
     core = try LinearCore(
-      LinearParameters(weight: weight, bias: bias), precision: .float8Blocks(configuration),
-      on: backend)
+      LinearParameters(weight: weight, bias: bias, on: backend),
+      precision: .float8Blocks(configuration), on: backend)
   }
 
   /// Replaces the parameters and prepares the weight for products.

@@ -32,7 +32,7 @@ struct LinearCore<Compute: Backend>: Sendable {
     weight: Matrix<Float>, bias: [Float]?,
     _ prepare: (Matrix<Float>) throws(BlockScaleError) -> PreparedLinear<Compute>
   ) throws(BlockScaleError) {
-    let replaced = try parameters.replaced(weight: weight, bias: bias)
+    let replaced = try parameters.replaced(weight: weight, bias: bias, on: backend)
     prepared = try prepare(weight)
     parameters = replaced
   }

@@ -72,10 +72,10 @@ struct LinearParameters: Sendable {
   var inputs: Int { weight.columns }
   var outputs: Int { weight.rows }
 
-  init(weight: Matrix<Float>, bias: [Float]?) throws(BlockScaleError) {
-    guard weight.values.allSatisfy(\.isFinite) else {
-      throw BlockScaleError(.nonFinite, "The weight holds a NaN or an infinity.")
-    }
+  init(
+    weight: Matrix<Float>, bias: [Float]?, on backend: some Backend
+  ) throws(BlockScaleError) {
+    try backend.checkFinite(weight, "The weight")
     if let bias {
       guard bias.count == weight.rows else {
         throw BlockScaleError(
@@ -90,7 +90,9 @@ struct LinearParameters: Sendable {
   }
 
   /// Parameters that may take the place of these.
-  func replaced(weight: Matrix<Float>, bias: [Float]?) throws(BlockScaleError) -> Self {
+  func replaced(
+    weight: Matrix<Float>, bias: [Float]?, on backend: some Backend
+  ) throws(BlockScaleError) -> Self {
     guard weight.rows == outputs, weight.columns == inputs else {
       throw BlockScaleError(
         .wrongShape,
@@ -101,7 +103,7 @@ struct LinearParameters: Sendable {
         .wrongShape,
         bias == nil ? "This layer has a bias, and none is given." : "This layer has no bias.")
     }
-    return try Self(weight: weight, bias: bias)
+    return try Self(weight: weight, bias: bias, on: backend)
   }
 
   func check(_ gradients: LinearGradients) throws(BlockScaleError) {
@@ -116,7 +118,9 @@ struct LinearParameters: Sendable {
 
 extension Backend {
   /// Refuses values that are not finite.
-  func checkFinite(_ matrix: Matrix<BFloat16>, _ name: String) throws(BlockScaleError) {
+  func checkFinite<Value: SourceValue>(
+    _ matrix: Matrix<Value>, _ name: String
+  ) throws(BlockScaleError) {
     if !maximumMagnitude(of: matrix).isFinite {
       throw BlockScaleError(.nonFinite, "\(name) holds a NaN or an infinity.")
     }

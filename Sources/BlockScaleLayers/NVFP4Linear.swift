@@ -36,7 +36,7 @@ public struct NVFP4Linear<Compute: Backend>: LinearLayer {
   public init(
     weight: Matrix<Float>, bias: [Float]? = nil, recipe: Recipe = .modelopt, on backend: Compute
   ) throws(BlockScaleError) {
-    let parameters = try LinearParameters(weight: weight, bias: bias)
+    let parameters = try LinearParameters(weight: weight, bias: bias, on: backend)
     let quantized = try backend.quantized(
       weight, as: NVFP4Matrix.self, recipe: recipe, blocking: nil)
     try self.init(parameters, quantized, recipe, backend)
@@ -52,7 +52,7 @@ public struct NVFP4Linear<Compute: Backend>: LinearLayer {
     let weight = try Matrix(
       quantizedWeight.dequantized(), rows: quantizedWeight.rows, columns: quantizedWeight.columns)
     try self.init(
-      LinearParameters(weight: weight, bias: bias), quantizedWeight, recipe, backend)
+      LinearParameters(weight: weight, bias: bias, on: backend), quantizedWeight, recipe, backend)
   }
 
   private init(

@@ -37,6 +37,7 @@ package struct PreparedLinear<Compute: Backend>: Sendable {
       if trains { backward = try backend.packTransposed(rounded) }
     case .float8Blocks(let configuration):
       hidesNonFinite = try configuration.hidesNonFinite()
+      if hidesNonFinite { try backend.checkFinite(weight, "The weight") }
       let blocking = Blocking(rows: 128, columns: 128)
       let matrix: Float8Matrix
       if trains {
@@ -61,6 +62,7 @@ package struct PreparedLinear<Compute: Backend>: Sendable {
         backward = try backend.pack(Operand(transposed))
       }
     case .nvfp4(let recipe):
+      try backend.checkFinite(weight, "The weight")
       let quantized = try backend.quantized(
         weight, as: NVFP4Matrix.self, recipe: recipe, blocking: nil)
       forward = try backend.pack(Operand(quantized))

@@ -92,8 +92,8 @@ extension ParameterStore {
 extension LlamaModel {
   /// Reads a model for inference from a Hugging Face folder.
   ///
-  /// Linear layers whose weights are stored in blocks keep them as they are stored; the plan has the
-  /// others.
+  /// Linear layers whose weights are stored in blocks keep them as they are stored, a head that is tied
+  /// to the embedding too; the plan has the others. Rows of an embedding in blocks are decoded to BF16.
   ///
   /// - Throws: ``LlamaError`` if the configuration is not supported or a parameter is missing or has
   ///   another shape, `CheckpointError` and `SafetensorsError` for what is wrong with the files.
@@ -109,15 +109,12 @@ extension LlamaModel {
     try self.init(
       configuration, plan: plan, trains: false, contextLength: contextLength, on: backend
     ) { name in
-      let isTable = name == "model.embed_tokens.weight"
-      if checkpoint.isQuantized(name), !isTable {
-        return .operand(try checkpoint.operand(of: name))
-      }
       guard let shape = shapes[name] else {
         preconditionFailure("The model has no parameter '\(name)'")
       }
-      return .values(
-        try Matrix(checkpoint.values(of: name), rows: shape.rows, columns: shape.columns))
+      return try Matrix(checkpoint.values(of: name), rows: shape.rows, columns: shape.columns)
+    } operand: { name in
+      checkpoint.isQuantized(name) ? try checkpoint.operand(of: name) : nil
     }
   }
 }

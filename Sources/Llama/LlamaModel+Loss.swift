@@ -88,17 +88,24 @@ extension LlamaModel {
   ///
   /// - Throws: ``LlamaError``; see ``logits(_:)``.
   public func loss(_ batch: TokenBatch) throws(LlamaError) -> Double {
+    try tokenLosses(batch).reduce(0.0) { $0 + Double($1) } / Double(batch.targets.count)
+  }
+
+  /// The cross-entropy of each target of a batch, in nats.
+  ///
+  /// - Throws: ``LlamaError``; see ``logits(_:)``.
+  public func tokenLosses(_ batch: TokenBatch) throws(LlamaError) -> [Float] {
     let (x, _) = try hidden(
       batch.tokens, shape: [batch.sequences, batch.length], keeps: false)
-    var losses = 0.0
+    var losses: [Float] = []
     try forEachChunk(of: try normalized(x), batch) { rows, input, targets throws(LlamaError) in
       losses += try at(head.name) { () throws(BlockScaleError) in
         try backend.crossEntropy(
           head.linear.forwardInFloat32(input), targets: targets, gradientFactor: nil
-        ).losses.reduce(0.0) { $0 + Double($1) }
+        ).losses
       }
     }
-    return losses / Double(batch.targets.count)
+    return losses
   }
 
   /// The mean cross-entropy of a batch; its gradients are added, divided by a number of micro-batches.

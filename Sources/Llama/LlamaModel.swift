@@ -29,12 +29,6 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
   var head: NamedLinear<Compute>
   let rotary: RotaryTable
 
-  /// A weight, from wherever it comes.
-  enum Weight {
-    case values(Matrix<Float>)
-    case operand(Operand)
-  }
-
   /// Prepares a model for training, or for inference.
   ///
   /// - Parameters:
@@ -50,14 +44,19 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
   ) throws {
     try Self.check(weights, configuration)
     try self.init(
-      configuration, plan: plan, trains: trains, contextLength: contextLength, on: backend
-    ) { .values(weights[$0]) }
+      configuration, plan: plan, trains: trains, contextLength: contextLength, on: backend,
+      values: { weights[$0] }, operand: { _ in nil })
   }
 
   /// Prepares a model whose weights come one by one, by the names of their parameters.
+  ///
+  /// - Parameters:
+  ///   - values: FP32 values, decoded where they are stored in blocks.
+  ///   - operand: A linear layer's weight as it is stored in blocks; nil for those that are not.
   init(
     _ configuration: LlamaConfiguration, plan: PrecisionPlan, trains: Bool, contextLength: Int?,
-    on backend: Compute, _ weight: (String) throws -> Weight
+    on backend: Compute, values: (String) throws -> Matrix<Float>,
+    operand: (String) throws -> Operand?
   ) throws {
     let heads = configuration.heads
     let positions = contextLength ?? min(configuration.maximumPositions, 4096)
@@ -76,30 +75,24 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
         dimension: heads.dimension, base: configuration.rotaryBase,
         scaling: configuration.rotaryScaling, positions: positions)
     }
-    func vector(_ name: String) throws -> [Float] {
-      guard case .values(let matrix) = try weight("\(name).weight") else {
-        throw LlamaError(.wrongParameter, "\(name): a normalization's weight cannot be quantized.")
-      }
-      return matrix.values
-    }
+    func vector(_ name: String) throws -> [Float] { try values("\(name).weight").values }
     func linear(_ name: String, parameter: String? = nil) throws -> NamedLinear<Compute> {
       let parameter = parameter ?? "\(name).weight"
-      let weight = try weight(parameter)
-      let precision = plan.precision(of: name)
-      let linear = try at(name) { () throws(BlockScaleError) in
-        switch weight {
-        case .values(let matrix):
-          try PreparedLinear(weight: matrix, precision: precision, trains: trains, on: backend)
-        case .operand(let operand): try PreparedLinear(weight: operand, on: backend)
+      let linear: PreparedLinear<Compute>
+      if let operand = try operand(parameter) {
+        linear = try at(name) { () throws(BlockScaleError) in
+          try PreparedLinear(weight: operand, on: backend)
+        }
+      } else {
+        let weight = try values(parameter)
+        linear = try at(name) { () throws(BlockScaleError) in
+          try PreparedLinear(
+            weight: weight, precision: plan.precision(of: name), trains: trains, on: backend)
         }
       }
       return NamedLinear(name: name, parameter: parameter, linear: linear)
     }
-    guard case .values(let table) = try weight("model.embed_tokens.weight") else {
-      throw LlamaError(
-        .wrongParameter, "model.embed_tokens: a quantized embedding is not supported.")
-    }
-    embedding = backend.rounded(table)
+    embedding = backend.rounded(try values("model.embed_tokens.weight"))
     layers = try (0..<configuration.layerCount).map { index in
       let names = LayerNames(index)
       return DecoderLayer(

@@ -80,6 +80,8 @@ public struct TokenGenerator<Compute: TransformerBackend>: Sendable {
   private var sampler: Sampler
   private var cache: KeyValueCache
   private var logits: [Float]
+  // A token is read when the one after it is asked for: the last one need not fit into the context.
+  private var unread: Int32?
   /// The tokens written so far, without the prompt.
   public private(set) var count = 0
 
@@ -99,18 +101,19 @@ public struct TokenGenerator<Compute: TransformerBackend>: Sendable {
     logits = try model.nextLogits(prompt, cache: &cache)
   }
 
-  /// Whether there is room for another token.
-  public var isFull: Bool { cache.count >= model.contextLength }
+  /// Whether the context has no room for the last token, which the next one would follow from.
+  public var isFull: Bool { unread != nil && cache.count >= model.contextLength }
 
   /// Writes a token.
   ///
   /// - Throws: ``LlamaError`` if a value is not finite.
-  /// - Precondition: There is room for it.
+  /// - Precondition: The context is not full.
   public mutating func next() throws(LlamaError) -> Int32 {
     precondition(!isFull, "The context is full")
+    if let unread { logits = try model.nextLogits([unread], cache: &cache) }
     let token = sampler.pick(logits)
+    unread = token
     count += 1
-    logits = try model.nextLogits([token], cache: &cache)
     return token
   }
 }

@@ -154,8 +154,8 @@ public struct Trainer<Compute: TransformerBackend>: Sendable {
 }
 
 extension LlamaModel {
-  /// The mean loss over a text that is cut into sequences, in nats a token, and how many tokens it is
-  /// the mean of; what is left of a sequence at the end is not looked at.
+  /// The mean loss over a text that is cut into sequences, in nats a token, and the losses that it is the
+  /// mean of; what is left of a sequence at the end is not looked at.
   ///
   /// - Parameters:
   ///   - length: The tokens of a sequence.
@@ -167,7 +167,7 @@ extension LlamaModel {
   public func evaluationLoss(
     _ tokens: [Int32], length: Int, microBatch: Int = 8, sequences: Int? = nil,
     onProgress: (_ sequences: Int, _ loss: Double) -> Void = { _, _ in }
-  ) throws(LlamaError) -> (loss: Double, tokens: Int) {
+  ) throws(LlamaError) -> (loss: Double, tokenLosses: [Float]) {
     let count = min((tokens.count - 1) / length, sequences ?? .max)
     guard count > 0 else {
       throw LlamaError(
@@ -175,15 +175,18 @@ extension LlamaModel {
         "The evaluation text has \(tokens.count) tokens, which is less than one sequence of "
           + "\(length + 1).")
     }
+    var losses: [Float] = []
     var total = 0.0
     for first in stride(from: 0, to: count, by: microBatch) {
       let batch = try TokenBatch(
         (first..<min(count, first + microBatch)).map {
           Array(tokens[$0 * length...($0 + 1) * length])
         })
-      total += try loss(batch) * Double(batch.sequences)
-      onProgress(batch.sequences, total / Double(first + batch.sequences))
+      let more = try tokenLosses(batch)
+      losses += more
+      total += more.reduce(0.0) { $0 + Double($1) }
+      onProgress(batch.sequences, total / Double(losses.count))
     }
-    return (total / Double(count), count * length)
+    return (total / Double(losses.count), losses)
   }
 }

@@ -9,6 +9,7 @@
 #include "layers_attention.inc.h"
 #include "layers_elementwise.inc.h"
 #include "layers_expansion.inc.h"
+#include "layers_activation.inc.h"
 #include "layers_optimizer.inc.h"
 
 static const bs_layer_kernels_t BS_NAME(layer_table) = {
@@ -31,4 +32,11 @@ static const bs_layer_kernels_t BS_NAME(layer_table) = {
   .contract = BS_NAME(bs_contract),
   .extremes = BS_NAME(bs_extremes),
   .expand = BS_NAME(bs_expand),
+  .widen = BS_NAME(bs_widen),
+  .narrow = BS_NAME(bs_narrow),
+  .decode_groups = BS_NAME(bs_decode_groups),
+  .encode_groups = BS_NAME(bs_encode_groups),
+  .requantize_groups = BS_NAME(bs_requantize_groups),
+  .group_maxima = BS_NAME(bs_group_maxima),
+  .sigmoid = BS_NAME(bs_sigmoid),
 };

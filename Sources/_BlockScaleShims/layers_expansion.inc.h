@@ -3,6 +3,18 @@
 // Moments in E4M3 with range expansion. One rounding an operation, in the order of the reference: no
 // contraction.
 
+/// As `exponentialSeries` in RangeExpansion.swift, bit for bit.
+BS_INLINE f32x16 exponential_series(f32x16 z) {
+#pragma STDC FP_CONTRACT OFF
+  f32x16 result = z * splat(1.0f / 5040) + splat(1.0f / 720);
+  result = result * z + splat(1.0f / 120);
+  result = result * z + splat(1.0f / 24);
+  result = result * z + splat(1.0f / 6);
+  result = result * z + splat(0.5f);
+  result = result * z + splat(1);
+  return result * z + splat(1);
+}
+
 /// As `power` in RangeExpansion.swift, bit for bit.
 BS_INLINE f32x16 power16(f32x16 base, float exponent) {
 #pragma STDC FP_CONTRACT OFF
@@ -23,15 +35,8 @@ BS_INLINE f32x16 power16(f32x16 base, float exponent) {
   y = (f32x16)select16(y > splat(127), (i32x16)splat(127), (i32x16)y);
   const f32x16 shifted = y + splat(12582912);
   const f32x16 z = (y - (shifted - splat(12582912))) * splat(0.69314718f);
-  f32x16 result = z * splat(1.0f / 5040) + splat(1.0f / 720);
-  result = result * z + splat(1.0f / 120);
-  result = result * z + splat(1.0f / 24);
-  result = result * z + splat(1.0f / 6);
-  result = result * z + splat(0.5f);
-  result = result * z + splat(1);
-  result = result * z + splat(1);
   const i32x16 n = (i32x16)shifted - 0x4B400000;
-  result = result * (f32x16)((n + 127) << 23);
+  const f32x16 result = exponential_series(z) * (f32x16)((n + 127) << 23);
   // Zero and subnormal numbers give zero, NaN gives NaN.
   const i32x16 is_small = base < splat(0x1p-126f);
   const i32x16 is_nan = base != base;

@@ -67,6 +67,7 @@ import Testing
     #expect(throws: CommandError("\(place.path)/none: there is no such file.")) {
       try command.measured()
     }
+    #expect(throws: (any Error).self) { try Self.command(place.path, [65], ["--token-losses"]) }
     for option in ["--length", "--batch", "--jobs"] {
       #expect(throws: (any Error).self) { try Self.command(place.path, [65], [option, "0"]) }
     }

@@ -329,6 +329,29 @@ import _BlockScaleTestSupport
   }
 }
 
+@Suite struct PreparedLinearTests {
+  @Test(arguments: [
+    LinearPrecision.bfloat16, .float8Blocks, .float8Tensor, .nvfp4,
+    .float8Blocks(Float8BlockwiseConfiguration(recipe: .deepseek)),
+    .float8Blocks(Float8BlockwiseConfiguration(recipe: .transformerEngine)),
+  ])
+  func weightsThatAreNotFiniteAreRefused(_ precision: LinearPrecision) throws {
+    let problem = try Problem(rows: 8, inputs: 48, outputs: 32, seed: 7)
+    for value in [Float.nan, .infinity, -.infinity] {
+      var weight = problem.weight
+      weight.values[5 * 48 + 7] = value
+      for trains in [false, true] {
+        #expect {
+          try PreparedLinear(
+            weight: weight, precision: precision, trains: trains, on: CPUBackend())
+        } throws: {
+          ($0 as? BlockScaleError)?.code == .nonFinite
+        }
+      }
+    }
+  }
+}
+
 /// One forward and backward step.
 func step<Layer: LinearLayer>(
   _ layer: Layer, _ x: BFloat16Tensor, _ dy: BFloat16Tensor, _ gradients: inout LinearGradients

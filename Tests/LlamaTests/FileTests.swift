@@ -58,6 +58,32 @@ import _BlockScaleTestSupport
     #expect(decibels(logits, against: exact) > 8 && decibels(logits, against: exact) < 38)
   }
 
+  @Test(arguments: [Scheme.nvfp4, .fp8Block, .fp8Row, .mxfp8], [false, true])
+  func quantizedEmbeddingsAndHeadsRun(_ scheme: Scheme, _ ties: Bool) throws {
+    let place = TemporaryPlace()
+    let configuration = try TrainerTests.configuration(ties: ties)
+    let weights = ParameterStore(for: configuration, seed: 3)
+    let (plain, quantized) = (place.path.appending("plain"), place.path.appending("quantized"))
+    try weights.save(to: plain, configuration, on: CPUBackend())
+    _ = try Converter(jobs: 2).quantize(
+      Checkpoint(path: plain), to: quantized, scheme: scheme,
+      selection: TensorSelection(include: ["*.weight"]))
+    let checkpoint = try Checkpoint(path: quantized)
+    #expect(checkpoint.isQuantized("model.embed_tokens.weight"))
+    #expect(checkpoint.isQuantized("lm_head.weight") == !ties)
+    let model = try LlamaModel(folder: quantized, on: CPUBackend())
+    let decoded = try LlamaModel(
+      configuration, weights: ParameterStore(folder: quantized), plan: .bfloat16, trains: false,
+      on: CPUBackend())
+    let tokens = Array(TrainerTests.data.evaluation.prefix(60))
+    let logits = try model.logits(tokens).values.map { Double($0) }
+    let reference = try decoded.logits(tokens).values.map { Double($0) }
+    #expect(decibels(logits, against: reference) > 38)
+    // Another table would give other values.
+    let original = try LlamaModel(folder: plain, on: CPUBackend()).logits(tokens)
+    #expect(decibels(logits, against: original.values.map { Double($0) }) < 38)
+  }
+
   @Test func aWrongCheckpointIsRefused() throws {
     let place = TemporaryPlace()
     let folder = place.path.appending("model")

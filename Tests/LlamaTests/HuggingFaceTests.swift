@@ -104,6 +104,47 @@ import _BlockScaleTestSupport
     #expect(cache.count == 40)
   }
 
+  @Test(arguments: [1, 15, 16])
+  func theLastTokenOfTheContextIsWritten(_ promptCount: Int) throws {
+    let model = try LlamaModel(folder: Self.folder, contextLength: 16, on: CPUBackend())
+    let prompt = Array(sequences[0].prefix(promptCount))
+    var generator = try TokenGenerator(model, prompt: prompt, sampler: Sampler())
+    var text = prompt
+    while !generator.isFull { text.append(try generator.next()) }
+    // What follows from a full context is written, and nothing after it.
+    #expect(text.count == 17 && generator.count == 17 - promptCount)
+    var sampler = try Sampler()
+    for end in promptCount...16 {
+      let logits = try model.logits(Array(text[..<end])).values.suffix(96)
+      let best = sampler.pick(Array(logits))
+      // Whole and step by step differ in the order of sums.
+      #expect(
+        logits[logits.startIndex + Int(text[end])] > logits[logits.startIndex + Int(best)] - 0.05)
+    }
+    #expect(throws: LlamaError.self) {
+      try TokenGenerator(model, prompt: Array(sequences[0].prefix(17)), sampler: Sampler())
+    }
+  }
+
+  @Test func tokenLossesAreThoseOfTheLogits() throws {
+    let model = try LlamaModel(folder: Self.folder, on: CPUBackend())
+    let batch = try TokenBatch(sequences)
+    let losses = try model.tokenLosses(batch)
+    #expect(losses.count == 94)
+    let logits = try expected.floats("logits").map { Double($0) }
+    for (place, target) in batch.targets.enumerated() {
+      let row = logits[place * 96..<(place + 1) * 96]
+      let loss =
+        Double.log(row.reduce(0) { $0 + Double.exp($1) }) - row[row.startIndex + Int(target)]
+      #expect(abs(Double(losses[place]) - loss) < 0.2, "\(place)")
+    }
+    let mean = losses.reduce(0.0) { $0 + Double($1) } / 94
+    #expect(try abs(model.loss(batch) - mean) < 1e-12)
+    let text = try model.evaluationLoss(sequences[0], length: 20)
+    #expect(text.tokenLosses.count == 40)
+    #expect(abs(text.loss - text.tokenLosses.reduce(0.0) { $0 + Double($1) } / 40) < 1e-12)
+  }
+
   @Test func theConfigurationSurvives() throws {
     let configuration = try LlamaConfiguration(folder: Self.folder)
     #expect(configuration.heads.dimension == 18 && configuration.rotaryBase == 5000)

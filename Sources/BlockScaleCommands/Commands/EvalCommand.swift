@@ -3,6 +3,7 @@
 import ArgumentParser
 import Checkpoints
 import Llama
+import OrderedCollections
 import RealModule
 import Safetensors
 import SystemPackage
@@ -32,9 +33,15 @@ struct EvalCommand: ParsableCommand {
   @Option(name: .long, help: "The sequences that are computed at once.")
   var batch = 4
 
+  @Flag(name: .long, help: "With --json, print the loss of each token too.")
+  var tokenLosses = false
+
   @OptionGroup var report: ReportOptions
 
   func validate() throws {
+    guard report.json || !tokenLosses else {
+      throw ValidationError("--token-losses is printed with --json only.")
+    }
     guard length ?? 1 > 0, batch > 0 else {
       throw ValidationError("--length and --batch must be at least 1.")
     }
@@ -44,28 +51,30 @@ struct EvalCommand: ParsableCommand {
   struct Result {
     /// In nats a token.
     let loss: Double
-    /// The tokens that were foretold.
-    let tokens: Int
+    /// Of each token that was foretold.
+    let tokenLosses: [Float]
     /// The tokens of a sequence.
     let length: Int
     let bitsPerByte: Double
     let seconds: Double
 
+    var tokens: Int { tokenLosses.count }
     var perplexity: Double { Double.exp(loss) }
   }
 
   func run() throws {
     let result = try measured()
     if report.json {
-      try Terminal.standardOutput.writeResult(
-        JSONOutput.text(
-          command: "eval",
-          [
-            "model": JSONValue(input.model), "text": JSONValue(text),
-            "tokens": JSONValue(result.tokens), "length": JSONValue(result.length),
-            "loss": JSONValue(result.loss), "perplexity": JSONValue(result.perplexity),
-            "bitsPerByte": JSONValue(result.bitsPerByte), "seconds": JSONValue(result.seconds),
-          ]))
+      var members: OrderedDictionary<String, JSONValue> = [
+        "model": JSONValue(input.model), "text": JSONValue(text),
+        "tokens": JSONValue(result.tokens), "length": JSONValue(result.length),
+        "loss": JSONValue(result.loss), "perplexity": JSONValue(result.perplexity),
+        "bitsPerByte": JSONValue(result.bitsPerByte), "seconds": JSONValue(result.seconds),
+      ]
+      if tokenLosses {
+        members["tokenLosses"] = .array(result.tokenLosses.map { JSONValue(Double($0)) })
+      }
+      try Terminal.standardOutput.writeResult(JSONOutput.text(command: "eval", .object(members)))
     } else if !report.quiet {
       try Terminal.standardOutput.writeResult(
         """
@@ -98,7 +107,7 @@ struct EvalCommand: ParsableCommand {
       verb: "Evaluating")
     let start = ContinuousClock.now
     do {
-      let (loss, count) = try model.evaluationLoss(tokens, length: length, microBatch: batch) {
+      let (loss, losses) = try model.evaluationLoss(tokens, length: length, microBatch: batch) {
         reporter.advance(by: $0, item: "loss \(DecimalText.fixed($1, digits: 4))")
       }
       reporter.finish("Evaluated")
@@ -106,7 +115,7 @@ struct EvalCommand: ParsableCommand {
       let special = tokenizer.encode([], addsSpecialTokens: true).count
       let tokensPerByte = Double(tokens.count - special) / Double(bytes.count)
       return Result(
-        loss: loss, tokens: count, length: length,
+        loss: loss, tokenLosses: losses, length: length,
         bitsPerByte: loss / Double.log(2) * tokensPerByte,
         seconds: start.duration(to: .now) / .seconds(1))
     } catch {

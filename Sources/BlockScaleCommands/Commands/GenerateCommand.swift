@@ -126,13 +126,17 @@ struct GenerateCommand: ParsableCommand {
     }
     try output.writeResult("\n")
     if !quiet {
-      func rate(_ count: Int, _ seconds: Double) -> String {
-        "\(count) tokens in \(ByteText.seconds(seconds)) "
-          + "(\(DecimalText.fixed(Double(count) / seconds, digits: 1))/s)"
+      /// - Parameter computed: The tokens that took the time.
+      func rate(_ count: Int, computed: Int, _ seconds: Double) -> String {
+        let rate = DecimalText.fixed(Double(computed) / seconds, digits: 1)
+        return "\(count) tokens in \(ByteText.seconds(seconds))"
+          + (computed > 0 ? " (\(rate)/s)" : "")
       }
       let note = generator.isFull ? "; the context is full" : ""
+      // The first token comes with the prompt.
       Terminal.standardError.write(
-        "Read \(rate(tokens.count, promptSeconds)), wrote \(rate(written.count, seconds))\(note)\n")
+        "Read \(rate(tokens.count, computed: tokens.count, promptSeconds)), "
+          + "wrote \(rate(written.count, computed: generator.count - 1, seconds))\(note)\n")
     }
   }
 }

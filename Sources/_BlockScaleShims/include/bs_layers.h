@@ -124,6 +124,39 @@ typedef struct {
   void (*_Nonnull expand)(
     const float *_Nonnull values, size_t count, float scale, float exponent, float center,
     uint8_t *_Nonnull codes);
+
+  // Rows of the FP8 activation flow. A row's memory is whole vectors of sixteen; what lies behind its
+  // last value is neither used nor preserved. Groups of `size` values, a multiple of sixteen or at least
+  // `count`, share a BF16 scale. Codes are E4M3, or E5M2.
+
+  /// BF16 values as a row.
+  void (*_Nonnull widen)(const uint16_t *_Nonnull values, size_t count, float *_Nonnull row);
+
+  /// A row as BF16, to the nearest, ties to even; every NaN becomes 0x7FC0.
+  void (*_Nonnull narrow)(const float *_Nonnull row, size_t count, uint16_t *_Nonnull values);
+
+  /// Code times scale.
+  void (*_Nonnull decode_groups)(
+    int is_e5m2, const uint8_t *_Nonnull codes, size_t count, const uint16_t *_Nonnull scales,
+    size_t size, float *_Nonnull row);
+
+  /// The codes nearest to the quotients of a row and its groups' divisors, which are positive.
+  void (*_Nonnull encode_groups)(
+    int is_e5m2, const float *_Nonnull row, size_t count, const float *_Nonnull divisors,
+    size_t size, uint8_t *_Nonnull codes);
+
+  /// Puts the values of codes and scales in the place of the values that are encoded.
+  void (*_Nonnull requantize_groups)(
+    int is_e5m2, float *_Nonnull row, size_t count, const float *_Nonnull divisors,
+    const uint16_t *_Nonnull scales, size_t size);
+
+  /// The largest magnitude of each group; NaN is larger than everything, or left out.
+  void (*_Nonnull group_maxima)(
+    const float *_Nonnull row, size_t count, size_t size, int leaves_out_nan,
+    float *_Nonnull maxima);
+
+  /// σ of a row.
+  void (*_Nonnull sigmoid)(const float *_Nonnull row, size_t count, float *_Nonnull result);
 } bs_layer_kernels_t;
 
 /// The kernels of each tier; null where the architecture has no such tier. Whether they may be called
