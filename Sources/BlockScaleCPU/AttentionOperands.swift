@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import Minifloat
 import _BlockScaleShims
 
 /// One head of a matrix of tokens: rows of `dimension` values that lie `stride` apart.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import _BlockScaleShims
 
 /// The FP32 values of one row on its way through an operation, in vectors of sixteen.
 ///
