@@ -50,12 +50,14 @@ extension ActivationRecipe {
     }
   }
 
+  /// A finite FP32 value may become infinite in BF16: from half a unit above its largest on.
+  package static let leastInfiniteInBFloat16: Float = 0x1.FFp127
+
   /// The scale of a group or row whose values are rounded to BF16 before they are encoded.
   ///
   /// - Parameter maximum: Of the FP32 values.
   package func storedGroupScale(maximum: Float, _ format: ElementFormat) -> BFloat16 {
-    // A finite FP32 value may become infinite in BF16: from half a unit above its largest on.
-    if self == .storedScale, !(maximum < 0x1.FFp127) { return .nan }
+    if self == .storedScale, !(maximum < Self.leastInfiniteInBFloat16) { return .nan }
     return groupScale(maximum: maximum, format).stored
   }
 

@@ -85,11 +85,13 @@ public struct RangeExpandedMoment: AdamWMoment, Hashable {
       for index in values.indices { codes[index] = 0 }
       return
     }
+    // Products with reciprocals, which differ from quotients in the last bit, are several times quicker.
+    let (inverseCenter, inverseScale) = (1 / expansion.center, 1 / expansion.scale)
     for index in values.indices {
-      let expanded = power(values[index].magnitude / expansion.center, expansion.exponent)
+      let expanded = power(values[index].magnitude * inverseCenter, expansion.exponent)
       let sign: UInt8 = values[index].sign == .minus ? 0x80 : 0
       codes[index] =
-        Float8E4M3(expanded / expansion.scale, overflow: .saturate).bitPattern | sign
+        Float8E4M3(expanded * inverseScale, overflow: .saturate).bitPattern | sign
     }
   }
 

@@ -52,8 +52,7 @@ package func power(_ base: Float, _ exponent: Float) -> Float {
   // log₂ m = 2/ln 2 · artanh s; near one it is as exact relative to itself.
   let s = (m - 1) / (m + 1)
   let t = s * s
-  var series = t * (1 / 11 as Float) + (1 / 9 as Float)
-  series = series * t + (1 / 7 as Float)
+  var series = t * (1 / 9 as Float) + (1 / 7 as Float)
   series = series * t + (1 / 5 as Float)
   series = series * t + (1 / 3 as Float)
   series = series * t + 1

@@ -20,21 +20,24 @@ extension Row {
     load(halves, row: 0)
   }
 
-  /// Stores the scales of groups whose values are stored in BF16.
+  /// Stores the scales of groups.
   ///
-  /// - Parameter groupSize: A multiple of sixteen, or at least the number of columns.
+  /// - Parameters:
+  ///   - groupSize: A multiple of sixteen, or at least the number of columns.
+  ///   - roundsToBFloat16: Whether the values are to be stored in BF16, where they may become infinite.
+  /// - Returns: What values are divided by.
+  @discardableResult
   func storeGroupScales(
     into scales: Output<BFloat16>, row: Int, groupSize: Int, _ format: ElementFormat,
     _ recipe: ActivationRecipe, roundsToBFloat16: Bool = true
-  ) {
+  ) -> [Float] {
     let maxima = groupMaxima(groupSize: groupSize, recipe)
-    let place = unsafe scales.pointer(row * maxima.count, count: maxima.count)
-    for (group, maximum) in maxima.enumerated() {
-      // One place for each group.
-      unsafe place[group] =
-        roundsToBFloat16
-        ? recipe.storedGroupScale(maximum: maximum, format)
-        : recipe.groupScale(maximum: maximum, format).stored
+    return filled(maxima.count) { divisors in
+      unsafe kernels.functions.group_scales(
+        maxima, maxima.count, format.greatestFiniteMagnitude,
+        roundsToBFloat16 ? ActivationRecipe.leastInfiniteInBFloat16 : .infinity,
+        recipe == .storedScale ? 1 : 0, scales.bits(row * maxima.count, count: maxima.count),
+        divisors.pointer(0, count: maxima.count))
     }
   }
 
@@ -43,9 +46,8 @@ extension Row {
     into codes: Output<UInt8>, _ scales: Output<BFloat16>, row: Int, groupSize: Int,
     _ format: ElementFormat, _ recipe: ActivationRecipe
   ) {
-    let (stored, divisors) = groupScales(groupSize: groupSize, format, recipe)
-    unsafe scales.pointer(row * stored.count, count: stored.count).update(
-      from: stored, count: stored.count)
+    let divisors = storeGroupScales(
+      into: scales, row: row, groupSize: groupSize, format, recipe, roundsToBFloat16: false)
     unsafe kernels.functions.encode_groups(
       format == .e5m2 ? 1 : 0, values, columns, divisors, groupSize,
       codes.pointer(row * columns, count: columns))
@@ -53,26 +55,15 @@ extension Row {
 
   /// Puts codes in groups in place of the values and decodes them again.
   func requantize(groupSize: Int, _ format: ElementFormat, _ recipe: ActivationRecipe) {
-    let (stored, divisors) = groupScales(groupSize: groupSize, format, recipe)
-    stored.withInput { stored in
-      unsafe kernels.functions.requantize_groups(
-        format == .e5m2 ? 1 : 0, values, columns, divisors, stored.bits(0, count: divisors.count),
-        groupSize)
+    var divisors: [Float] = []
+    let scales: [BFloat16] = filled((columns - 1) / groupSize + 1) {
+      divisors = storeGroupScales(
+        into: $0, row: 0, groupSize: groupSize, format, recipe, roundsToBFloat16: false)
     }
-  }
-
-  /// The scales of groups, and what their values are divided by.
-  private func groupScales(
-    groupSize: Int, _ format: ElementFormat, _ recipe: ActivationRecipe
-  ) -> (stored: [BFloat16], divisors: [Float]) {
-    let maxima = groupMaxima(groupSize: groupSize, recipe)
-    return filled(maxima.count, maxima.count) {
-      (stored: Output<BFloat16>, divisors: Output<Float>) in
-      for (group, maximum) in maxima.enumerated() {
-        let scale = recipe.groupScale(maximum: maximum, format)
-        unsafe stored.pointer(group, count: 1).pointee = scale.stored
-        unsafe divisors.pointer(group, count: 1).pointee = scale.divisor
-      }
+    scales.withInput { scales in
+      unsafe kernels.functions.requantize_groups(
+        format == .e5m2 ? 1 : 0, values, columns, divisors, scales.bits(0, count: divisors.count),
+        groupSize)
     }
   }
 

@@ -38,5 +38,6 @@ static const bs_layer_kernels_t BS_NAME(layer_table) = {
   .encode_groups = BS_NAME(bs_encode_groups),
   .requantize_groups = BS_NAME(bs_requantize_groups),
   .group_maxima = BS_NAME(bs_group_maxima),
+  .group_scales = BS_NAME(bs_group_scales),
   .sigmoid = BS_NAME(bs_sigmoid),
 };

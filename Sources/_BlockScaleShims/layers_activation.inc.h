@@ -176,6 +176,26 @@ static void BS_NAME(bs_group_maxima)(
   }
 }
 
+/// As `groupScale` and `storedGroupScale` in ActivationRecipe.swift, bit for bit.
+static void BS_NAME(bs_group_scales)(
+  const float *maxima, size_t count, float greatest, float limit, int follows_stored,
+  uint16_t *stored, float *divisors
+) {
+  for (size_t i = 0; i < count; i += 16) {
+    const size_t left = count - i;
+    const f32x16 most = load_f32(maxima + i, left);
+    f32x16 divisor = (most + splat(1e-10f)) / splat(greatest);
+    u32x16 bits = (rounded_to_upper_half(divisor) >> 16) << 16;
+    if (follows_stored) {
+      const i32x16 is_number = most < splat(limit);
+      bits = (u32x16)select16(is_number, (i32x16)bits, splat_int(0x7FC00000));
+      divisor = (f32x16)select16(is_number, (i32x16)bits, splat_int(0x7F800000));
+    }
+    store_bf16(stored + i, (f32x16)bits, left);
+    store_f32(divisors + i, divisor, left);
+  }
+}
+
 static void BS_NAME(bs_widen)(const uint16_t *values, size_t count, float *row) {
   for (size_t i = 0; i < count; i += 16) STORE(row + i, load_bf16(values + i, count - i));
 }

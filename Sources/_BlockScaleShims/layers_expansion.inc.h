@@ -23,8 +23,7 @@ BS_INLINE f32x16 power16(f32x16 base, float exponent) {
   const f32x16 m = (f32x16)((i32x16)base - (e << 23));
   const f32x16 s = (m - splat(1)) / (m + splat(1));
   const f32x16 t = s * s;
-  f32x16 series = t * splat(1.0f / 11) + splat(1.0f / 9);
-  series = series * t + splat(1.0f / 7);
+  f32x16 series = t * splat(1.0f / 9) + splat(1.0f / 7);
   series = series * t + splat(1.0f / 5);
   series = series * t + splat(1.0f / 3);
   series = series * t + splat(1);
@@ -91,11 +90,12 @@ static void BS_NAME(bs_expand)(
   const float *values, size_t count, float scale, float exponent, float center, uint8_t *codes
 ) {
 #pragma STDC FP_CONTRACT OFF
+  const f32x16 inverse_center = splat(1 / center), inverse_scale = splat(1 / scale);
   for (size_t i = 0; i < count; i += 16) {
     const size_t left = count - i;
     const i32x16 bits = (i32x16)load_f32(values + i, left);
     const f32x16 expanded =
-      power16((f32x16)(bits & 0x7FFFFFFF) / splat(center), exponent) / splat(scale);
+      power16((f32x16)(bits & 0x7FFFFFFF) * inverse_center, exponent) * inverse_scale;
     // To the nearest with three bits of significand, ties to even; below 2^-6 in steps of 2^-9.
     const i32x16 e = (i32x16)expanded;
     const i32x16 normal = ((e + 0x7FFFF + (e >> 20 & 1)) >> 20) - (120 << 3);

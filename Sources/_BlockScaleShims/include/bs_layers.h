@@ -155,6 +155,14 @@ typedef struct {
     const float *_Nonnull row, size_t count, size_t size, int leaves_out_nan,
     float *_Nonnull maxima);
 
+  /// The scales of groups as they are stored, and what their values are divided by.
+  ///
+  /// Divisors are the stored scales, which are NaN where a maximum is not below the limit; or the scales
+  /// from before they are stored.
+  void (*_Nonnull group_scales)(
+    const float *_Nonnull maxima, size_t count, float greatest, float limit, int follows_stored,
+    uint16_t *_Nonnull stored, float *_Nonnull divisors);
+
   /// σ of a row.
   void (*_Nonnull sigmoid)(const float *_Nonnull row, size_t count, float *_Nonnull result);
 } bs_layer_kernels_t;
