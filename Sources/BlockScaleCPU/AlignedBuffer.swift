@@ -6,6 +6,17 @@
   import Musl
 #endif
 
+/// Asks for pages of 2 MB where they lie inside memory that was just allocated.
+func adviseHugePages(_ address: UnsafeMutableRawPointer, byteCount: Int) {
+  #if os(Linux)
+    let huge = 2 << 20
+    let start = unsafe address.alignedUp(toMultipleOf: huge)
+    let inside = unsafe (byteCount - address.distance(to: start)) / huge * huge
+    // Whole pages inside the memory; this is advice, and a refusal changes nothing.
+    if inside > 0 { _ = unsafe madvise(start, inside, MADV_HUGEPAGE) }
+  #endif
+}
+
 /// Memory that kernels read and write, on the boundary of a cache line.
 ///
 /// Whoever writes has the only reference, or writes to a part that no other thread touches.
@@ -24,12 +35,7 @@ final class AlignedBuffer: @unchecked Sendable {
     // Freed in deinit, with the same alignment.
     unsafe address = UnsafeMutableRawPointer.allocate(
       byteCount: allocated, alignment: wantsHugePages ? huge : 64)
-    #if os(Linux)
-      if wantsHugePages {
-        // Advice about memory that was just allocated; a refusal changes nothing.
-        _ = unsafe madvise(address, allocated, MADV_HUGEPAGE)
-      }
-    #endif
+    if wantsHugePages { unsafe adviseHugePages(address, byteCount: allocated) }
   }
 
   deinit {

@@ -133,8 +133,9 @@ final class AttentionTiles<Kernels: TileKernels> {
     unsafe kernels.packRows(source, row: row, rows: rows, paddedDepth: depth, into: a)
     unsafe kernels.multiply(
       a, rows: rows, paddedDepth: depth, columns: columns,
-      panel: decodes ? panel.pointer(to: Kernels.Element.self) : nil, decodes: decodes, k0: 0,
-      depth: depth, promotion: bs_promotion_t(), sums: sums, accumulate: adding, next: nil)
+      panel: decodes ? panel.pointer(to: Kernels.Element.self) : nil, isFirst: true, k0: 0,
+      depth: depth, promotion: bs_promotion_t(), sums: sums, accumulate: adding, next: nil,
+      output: nil)
   }
 
   /// Writes tiles of sums that lie side by side.

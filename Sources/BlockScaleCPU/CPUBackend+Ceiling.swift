@@ -41,9 +41,9 @@ extension CPUBackend {
           for _ in 0..<repetitions {
             unsafe kernels.multiply(
               a.pointer(to: Kernels.Element.self), rows: rows, paddedDepth: depth, columns: [blank],
-              panel: b.pointer(to: Kernels.Element.self), decodes: false, k0: 0, depth: depth,
+              panel: b.pointer(to: Kernels.Element.self), isFirst: false, k0: 0, depth: depth,
               promotion: bs_promotion_t(), sums: c.pointer(to: Float.self), accumulate: false,
-              next: nil)
+              next: nil, output: nil)
           }
           count += 1
         } while DispatchTime.now().uptimeNanoseconds < end

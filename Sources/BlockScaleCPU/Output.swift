@@ -67,7 +67,10 @@ extension Array where Element: BitwiseCopyable {
 func filled<Value: BitwiseCopyable>(_ count: Int, _ body: (Output<Value>) -> Void) -> [Value] {
   // Values are plain bits, and the body writes them all.
   unsafe Array(unsafeUninitializedCapacity: count) { buffer, initialized in
-    unsafe body(Output(buffer.baseAddress.unsafelyUnwrapped, count: count))
+    let base = unsafe buffer.baseAddress.unsafelyUnwrapped
+    // Memory that threads are about to touch in rows far apart.
+    unsafe adviseHugePages(base, byteCount: count * MemoryLayout<Value>.stride)
+    unsafe body(Output(base, count: count))
     initialized = count
   }
 }

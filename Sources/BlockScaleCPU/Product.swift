@@ -183,6 +183,15 @@ struct Product<Kernels: TileKernels>: Sendable {
       columns_are_equal: right.partRows % kernels.tileColumns == 0)
   }
 
+  /// Where a row's outputs go from some sixteen on.
+  private func outputPlace(ofRow row: Int, block: Int, _ output: bs_output_t) -> OutputPlace {
+    let width = unsafe output.format == BS_VALUES_FP32 ? 4 : 2
+    // Inside the result, which has room for all outputs of all rows.
+    return unsafe OutputPlace(
+      address: UnsafeRawPointer(output.values) + (row * right.outputs + block * 16) * width,
+      rowBytes: right.outputs * width, valueBytes: width)
+  }
+
   // MARK: Tiles
 
   private func multiplyTiles(_ result: Result) {
@@ -265,20 +274,19 @@ struct Product<Kernels: TileKernels>: Sendable {
         // Inside the scratch, which was made for these tasks.
         let sums = unsafe scratch.sums.pointer(to: Float.self) + place
         // The next rows are brought nearer while these are multiplied.
-        let next: (UnsafeRawPointer, Int)? =
+        let next =
           !isFirst && depth == paddedDepth && rowTile + 1 < task.rowTiles.upperBound
-          ? unsafe (
-            UnsafeRawPointer(a + tileRows * paddedDepth),
-            tileRows * depth * MemoryLayout<Kernels.Element>.stride
-          ) : nil
+          ? unsafe UnsafeRawPointer(a + tileRows * paddedDepth) : nil
         if !tasks.decodesAlong {
           unsafe kernels.multiply(
             a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
             panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
-            decodes: decodes && isFirst, k0: k0, depth: depth,
+            isFirst: isFirst, k0: k0, depth: depth,
             promotion: promotion(
               rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, places),
-            sums: sums, accumulate: k0 > 0, next: next)
+            sums: sums, accumulate: k0 > 0, next: next,
+            output: isLast
+              ? outputPlace(ofRow: row, block: task.blocks.lowerBound, places.output) : nil)
         }
         guard isLast else { continue }
         // Some rows at a time through all columns, since each row may lie on a page of its own.

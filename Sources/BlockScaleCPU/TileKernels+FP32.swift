@@ -65,14 +65,14 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
 
   func multiply(
     _ a: UnsafePointer<Float>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
-    panel: UnsafeMutablePointer<Float>?, decodes: Bool, k0: Int, depth: Int,
+    panel: UnsafeMutablePointer<Float>?, isFirst: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-    next: (address: UnsafeRawPointer, bytes: Int)?
+    next: UnsafeRawPointer?, output: OutputPlace?
   ) {
     guard let panel = unsafe panel else { preconditionFailure("FP32 kernels decode all columns") }
     for tile in unsafe 0..<columns.count {
       let own = unsafe panel + tile * tileColumns * depth
-      if decodes {
+      if isFirst {
         for index in unsafe 0..<columns[tile].count {
           unsafe withUnsafePointer(to: columns[tile][index]) {
             unsafe functions.decode($0, k0, depth, own + 16 * index, tileColumns)

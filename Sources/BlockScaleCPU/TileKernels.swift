@@ -33,15 +33,17 @@ protocol TileKernels: Sendable {
   /// - Parameters:
   ///   - columns: For each tile its groups of sixteen outputs.
   ///   - panel: The columns, decoded, one tile after the other; they are decoded into it first if
-  ///     `decodes`. Nil for columns that need not be decoded.
+  ///     `isFirst`. Nil for columns that need not be decoded.
+  ///   - isFirst: Whether these columns are read for the first time.
   ///   - promotion: Scales of partial sums of the first tile; those of the others follow.
   ///   - sums: A tile of sums after the other.
-  ///   - next: Memory that this thread will read next.
+  ///   - next: The packed rows that this thread multiplies next.
+  ///   - output: Where the sums go in the end, from the first row and output on; nil if they are to wait.
   func multiply(
     _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
-    panel: UnsafeMutablePointer<Element>?, decodes: Bool, k0: Int, depth: Int,
+    panel: UnsafeMutablePointer<Element>?, isFirst: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-    next: (address: UnsafeRawPointer, bytes: Int)?)
+    next: UnsafeRawPointer?, output: OutputPlace?)
 
   /// The most tiles of rows for which columns are better decoded by `decodeAndMultiply`.
   var decodingRowTiles: Int { get }
@@ -72,6 +74,14 @@ protocol TileKernels: Sendable {
   func store(
     _ sums: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int, output: bs_output_t,
     row: Int, column: Int)
+}
+
+/// The memory that sums will go to.
+@unsafe
+struct OutputPlace {
+  let address: UnsafeRawPointer
+  let rowBytes: Int
+  let valueBytes: Int
 }
 
 extension TileKernels {

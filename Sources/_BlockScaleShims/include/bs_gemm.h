@@ -114,45 +114,43 @@ enum { BS_AMX_TILE_ROWS = 32, BS_AMX_TILE_COLUMNS = 32 };
 void bs_begin_amx(void);
 void bs_end_amx(void);
 
-/// Sixteen or fewer rows as hardware tiles, `padded_depth / 32` of them; exact in BF16.
+/// 32 or fewer rows as hardware tiles of 512 values, exact in BF16: for each 32 k of `padded_depth` the
+/// first sixteen rows and, side by side with them, the others, whose place stays as it is if there are
+/// none.
 void bs_pack_rows_amx(
   const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, uint16_t *tiles);
 
-/// Decodes k0..<k0+depth of sixteen outputs into hardware tiles of 32 k, exact BF16 in pairs of k.
-void bs_decode_amx(
-  const bs_columns_t *columns, ptrdiff_t k0, ptrdiff_t depth, uint16_t *panel);
-
-/// Operands of one AMX call: hardware tiles of 512 BF16, one for each 32 k.
+/// Operands of one AMX call.
 typedef struct {
-  /// Sixteen rows each; equal where there are no more than sixteen.
-  const uint16_t *a[2];
-  /// Sixteen outputs each, of the first of `tiles` tiles of sums that lie side by side.
-  const uint16_t *b[2];
-  /// From the columns of one tile to those of the next.
-  ptrdiff_t tile_stride;
+  /// Packed rows, from k = 0.
+  const uint16_t *a;
+  ptrdiff_t rows;
+  /// For each tile of sums two groups of sixteen outputs.
+  const bs_columns_t *columns;
   ptrdiff_t tiles;
-  /// What will be read next by this thread, brought into L2 meanwhile; may be NULL.
+  /// What is multiplied of them.
+  ptrdiff_t k0, depth;
+  /// The columns decoded, in an order that is these kernels' own; NULL for BF16, which needs none.
+  uint16_t *panel;
+  /// Whether the columns are read for the first time, and decoded then.
+  bool is_first;
+  /// As many rows that this thread reads next, brought into L2 meanwhile; may be NULL.
   const void *next;
-  /// Cache lines of `next` for each 32 k of a tile.
-  ptrdiff_t next_lines;
+  /// The memory that the sums will go to, brought nearer meanwhile; may be NULL. The bytes from one row
+  /// to the next, and those of a row of one tile.
+  const void *output;
+  ptrdiff_t output_row_bytes, output_tile_bytes;
 } bs_amx_operands_t;
 
 /// Tiles of 32 x 32 sums, one after the other, rows 32 apart.
 void bs_multiply_amx(
-  const bs_amx_operands_t *operands, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
-  bool accumulate);
-
-/// One tile of sums over all k of the call, from columns that are not decoded yet: decodes them into
-/// `panel`, `b[0]` and `b[1]` of later calls, and multiplies as it goes.
-void bs_decode_multiply_amx(
-  const bs_amx_operands_t *operands, const bs_columns_t columns[2], ptrdiff_t k0, ptrdiff_t depth,
-  uint16_t *panel[2], float *c, bool accumulate);
+  const bs_amx_operands_t *operands, const bs_promotion_t *promotion, float *c, bool accumulate);
 
 /// Tiles of 32 packed rows, one after the other.
 typedef struct {
   const uint16_t *a;
   ptrdiff_t tiles;
-  /// From one tile to the next; its second sixteen rows lie half of that behind the first.
+  /// From one tile to the next.
   ptrdiff_t tile_stride;
   /// Whether the last tile has no more than sixteen rows.
   bool last_is_half;
