@@ -15,19 +15,19 @@ public enum ActivationRounding: Sendable, Hashable {
 }
 
 /// Random numbers of one place in a tensor (SplitMix64 from a mixed start).
-struct PlaceGenerator: RandomNumberGenerator {
+package struct PlaceGenerator: RandomNumberGenerator {
   private var state: UInt64
 
-  init(seed: UInt64, place: Int) {
+  package init(seed: UInt64, place: Int) {
     state = Self.mixed(seed) &+ UInt64(truncatingIfNeeded: place) &* 0x9E37_79B9_7F4A_7C15
   }
 
-  mutating func next() -> UInt64 {
+  package mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     return Self.mixed(state)
   }
 
-  private static func mixed(_ bits: UInt64) -> UInt64 {
+  package static func mixed(_ bits: UInt64) -> UInt64 {
     var value = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
     value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
     return value ^ value >> 31

@@ -130,6 +130,19 @@ import _BlockScaleTestSupport
     }
   }
 
+  /// Against the C library's in FP64, over all binades.
+  @Test func errorFunctionIsWithinTwoUnits() {
+    for bits in stride(from: UInt32(0), through: Float(6).bitPattern, by: 4099) {
+      let x = Float(bitPattern: bits)
+      let exact = Double.erf(Double(x))
+      let unit = max(Double(Float(exact).ulp), Double(Float.leastNonzeroMagnitude))
+      #expect((Double(errorFunction(x)) - exact).magnitude <= 2 * unit, "erf(\(x))")
+      #expect(errorFunction(-x) == -errorFunction(x))
+    }
+    #expect(errorFunction(.infinity) == 1 && errorFunction(-.infinity) == -1)
+    #expect(errorFunction(.nan).isNaN)
+  }
+
   private static func exactSiLU(_ x: Double) -> Double { x / (1 + Double.exp(-x)) }
   private static func exactGELU(_ x: Double) -> Double {
     x * (1 + Double.erf(x / 2.0.squareRoot())) / 2
