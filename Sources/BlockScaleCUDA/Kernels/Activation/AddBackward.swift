@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import BlockScale
+import Minifloat
+package import PTX
+
+/// The first stage of the sum of two gradients: BF16 values, the scales of their groups and the largest.
+///
+/// ``TensorDivision`` is the second.
+///
+/// - Constraints: Groups are 1×QB; `isAligned` says that N is a multiple of 16.
+/// - Numerics: Those of `addBackward`, to the bit.
+/// - Traffic: 4 bytes read and 2 written an element, and 2/QB of scales.
+/// - Source: COAT:coat/activation/real_quantization/add_bwd.py.
+package struct AddBackward<Output: ActivationElement>: ActivationKernel {
+  package var groupSize: Int
+  package var recipe: ActivationRecipe
+  package var isAligned: Bool
+
+  package init(
+    groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
+    isAligned: Bool = true
+  ) {
+    self.groupSize = groupSize
+    self.recipe = recipe
+    self.isAligned = isAligned
+  }
+
+  package var name: String {
+    kernelName("add_backward", "to", Output.self, "g", groupSize, recipe, isAligned ? "" : "tails")
+  }
+
+  package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {
+    let sums = zip(chunk.values(k, "first"), chunk.values(k, "second")).map { $0 + $1 }
+    chunk.store(sums, for: Output.self, recipe, to: GroupScaledPointers(k, "result"))
+  }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+import Minifloat
+
+/// An entry's name from its parts, which tell configurations apart: words of letters and digits.
+func kernelName(_ parts: Any...) -> String {
+  parts.map { part in
+    switch part {
+    case is Float8E4M3.Type: "e4m3"
+    case is Float8E5M2.Type: "e5m2"
+    case let recipe as ActivationRecipe: recipe == .coat ? "coat" : ""
+    default: "\(part)"
+    }
+  }.filter { !$0.isEmpty }.joined(separator: "_")
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import BlockScale
+package import PTX
+
+extension Dequantize {
+  /// The launch that decodes a matrix.
+  ///
+  /// - Parameters:
+  ///   - values: Receives `rows × columns` values.
+  ///   - tensorScale: The stored second level, for kernels that have one.
+  /// - Throws: ``KernelError`` if the shape or an address does not fit this configuration.
+  package func launch(
+    in library: KernelLibrary, matrix: BlockScaledAddresses, values: UInt64, shape: MatrixShape,
+    tensorScale: Float? = nil
+  ) throws(KernelError) -> KernelLaunch {
+    if isAligned { try checkAlignment(name, shape, values: values, codes: matrix.codes) }
+    let width = blocking.columns
+    guard width == .max || width & (width - 1) == 0 else {
+      throw KernelError("\(name): blocks have a power of two columns, or all.")
+    }
+    var arguments = shape.arguments
+    arguments["values"] = .pointer(values)
+    arguments["codes"] = .pointer(matrix.codes)
+    arguments["scales"] = .pointer(matrix.scales)
+    if let tensorScale { arguments["tensorScale"] = .float(tensorScale) }
+    return KernelLaunch(
+      try library.tree(of: self),
+      grid: try GridShape(
+        tileRows: (shape.rows + Self.rowsPerBlock - 1) / Self.rowsPerBlock,
+        tileColumns: (shape.columns + Self.columnsPerWarp - 1) / Self.columnsPerWarp),
+      arguments: arguments)
+  }
+}
+
+extension ScaleConversion {
+  /// The launch that brings the scales of a grid of blocks into another layout.
+  ///
+  /// - Throws: ``KernelError`` if the grid is empty or too large.
+  package func launch(
+    in library: KernelLibrary, from source: UInt64, to target: UInt64, grid shape: MatrixShape
+  ) throws(KernelError) -> KernelLaunch {
+    var arguments = shape.arguments
+    arguments["source"] = .pointer(source)
+    arguments["target"] = .pointer(target)
+    let count = self.target.count(rows: shape.rows, columns: shape.columns)
+    guard count < 1 << 31 else {
+      throw KernelError("\(name): a grid of \(shape.rows)x\(shape.columns) has too many scales.")
+    }
+    return KernelLaunch(
+      try library.tree(of: self), grid: GridShape(x: (count + Self.threads - 1) / Self.threads),
+      arguments: arguments)
+  }
+}
