@@ -9,8 +9,12 @@ let package = Package(
     .library(name: "Minifloat", targets: ["Minifloat"]),
     .library(name: "BlockScale", targets: ["BlockScale"]),
     .library(name: "BlockScaleCPU", targets: ["BlockScaleCPU"]),
+    .library(name: "CUDADriver", targets: ["CUDADriver"]),
     .library(name: "BlockScaleLayers", targets: ["BlockScaleLayers"]),
     .library(name: "BlockScaleDifferentiation", targets: ["BlockScaleDifferentiation"]),
+    .library(name: "BlockScaleCUDA", targets: ["BlockScaleCUDA"]),
+    .library(name: "PTX", targets: ["PTX"]),
+    .library(name: "PTXEmulator", targets: ["PTXEmulator"]),
     .library(name: "Safetensors", targets: ["Safetensors"]),
     .library(name: "Checkpoints", targets: ["Checkpoints"]),
     .library(name: "Llama", targets: ["Llama"]),
@@ -34,9 +38,19 @@ let package = Package(
       dependencies: ["Minifloat", .product(name: "RealModule", package: "swift-numerics")]
     ),
     .target(name: "_BlockScaleShims"),
+    .target(name: "PTX", dependencies: ["Minifloat"]),
+    .target(
+      name: "PTXEmulator",
+      dependencies: ["Minifloat", "PTX", .product(name: "RealModule", package: "swift-numerics")]
+    ),
+    .target(name: "BlockScaleCUDA", dependencies: ["BlockScale", "CUDADriver", "Minifloat", "PTX"]),
     .target(
       name: "BlockScaleCPU",
       dependencies: ["BlockScale", "Minifloat", "_BlockScaleShims"]
+    ),
+    .target(
+      name: "CUDADriver",
+      dependencies: [.product(name: "SystemPackage", package: "swift-system")]
     ),
     .target(name: "BlockScaleLayers", dependencies: ["BlockScale", "Minifloat"]),
     .target(
@@ -81,9 +95,13 @@ let package = Package(
       dependencies: [
         "BlockScale",
         "BlockScaleCPU",
+        "BlockScaleCUDA",
         "BlockScaleLayers",
+        "CUDADriver",
         "Checkpoints",
         "Llama",
+        "PTX",
+        "PTXEmulator",
         "Safetensors",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "OrderedCollections", package: "swift-collections"),
@@ -127,6 +145,12 @@ let package = Package(
         .product(name: "RealModule", package: "swift-numerics"),
       ]),
     .testTarget(
+      name: "CUDADriverTests",
+      dependencies: [
+        "CUDADriver",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ]),
+    .testTarget(
       name: "BlockScaleLayersTests",
       dependencies: [
         "BlockScale", "BlockScaleCPU", "BlockScaleLayers", "Minifloat", "_BlockScaleTestSupport",
@@ -138,6 +162,14 @@ let package = Package(
         "BlockScale", "BlockScaleCPU", "BlockScaleDifferentiation", "BlockScaleLayers", "Minifloat",
         "_BlockScaleTestSupport",
         .product(name: "RealModule", package: "swift-numerics"),
+      ]),
+    .testTarget(name: "PTXTests", dependencies: ["Minifloat", "PTX", "_BlockScaleTestSupport"]),
+    .testTarget(name: "PTXEmulatorTests", dependencies: ["Minifloat", "PTX", "PTXEmulator"]),
+    .testTarget(
+      name: "BlockScaleCUDATests",
+      dependencies: [
+        "BlockScale", "BlockScaleCPU", "BlockScaleCUDA", "Minifloat", "PTX", "PTXEmulator", "Safetensors",
+        "_BlockScaleTestSupport",
       ]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(
@@ -172,12 +204,17 @@ let package = Package(
       dependencies: [
         "BlockScale",
         "BlockScaleCPU",
+        "BlockScaleCUDA",
         "BlockScaleCommands",
+        "CUDADriver",
         "Checkpoints",
         "Llama",
+        "PTX",
+        "PTXEmulator",
         "Safetensors",
         "_BlockScaleTestSupport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "RealModule", package: "swift-numerics"),
         .product(name: "SystemPackage", package: "swift-system"),
       ]

@@ -8,7 +8,8 @@ public struct BlockScaleCommand: ParsableCommand {
   /// The name, the version and the subcommands.
   public static let configuration = CommandConfiguration(
     commandName: "blockscale",
-    abstract: "Train, quantize, run, check and compare block-scaled FP8 and FP4 models on the CPU.",
+    abstract:
+      "Train, quantize, run, check and compare block-scaled FP8 and FP4 models, and check kernels.",
     discussion: """
       A checkpoint is a .safetensors file, or a Hugging Face model folder with config.json and one \
       or more shards. Results go to standard output, progress to standard error. The exit code is \
@@ -18,7 +19,7 @@ public struct BlockScaleCommand: ParsableCommand {
     subcommands: [
       QuantizeCommand.self, DequantizeCommand.self, ConvertCommand.self, InspectCommand.self,
       CompareCommand.self, VerifyCommand.self, TrainCommand.self, GenerateCommand.self,
-      EvalCommand.self,
+      EvalCommand.self, DoctorCommand.self, BenchCommand.self, PTXCommand.self,
     ])
 
   /// Creates the command.
