@@ -77,7 +77,8 @@ package struct QuantizeTiles: Kernel {
   /// codes of whole tiles are found when all their values are known.
   package var bounds: LaunchBounds {
     let isLight =
-      rule.source != .float32 && isAligned && isTransposeAligned && !(isSquare && output == .both)
+      rule.source != .float32 && rule.scale == .float32 && isAligned && isTransposeAligned
+      && !(isSquare && output == .both)
     // Those that keep no values for the matrix leave room for more warps.
     let light = output == .transpose && !isSquare && !isRotated ? 4 : 3
     return LaunchBounds(

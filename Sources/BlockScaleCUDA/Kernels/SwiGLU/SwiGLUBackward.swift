@@ -38,7 +38,9 @@ package struct SwiGLUBackward: Kernel {
 
   package var name: String { "swiglu_backward_\(input.rawValue)_" + tiles.name }
   package var bounds: LaunchBounds {
-    LaunchBounds(threads: QuantizeTiles.threads, minimumBlocks: 3)
+    // Row-major scales take more addresses, for which three blocks leave too few registers.
+    LaunchBounds(
+      threads: QuantizeTiles.threads, minimumBlocks: tiles.scaleLayout == .blockMajor ? 3 : 2)
   }
 
   package func body(_ k: KernelBuilder) {
