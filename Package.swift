@@ -43,7 +43,9 @@ let package = Package(
       name: "PTXEmulator",
       dependencies: ["Minifloat", "PTX", .product(name: "RealModule", package: "swift-numerics")]
     ),
-    .target(name: "BlockScaleCUDA", dependencies: ["BlockScale", "CUDADriver", "Minifloat", "PTX"]),
+    .target(
+      name: "BlockScaleCUDA", dependencies: ["BlockScale", "CUDADriver", "Minifloat", "PTX"]
+    ),
     .target(
       name: "BlockScaleCPU",
       dependencies: ["BlockScale", "Minifloat", "_BlockScaleShims"]
