@@ -131,9 +131,13 @@ extension CPUBackend {
   private func wholeBlocks(_ extent: Int) -> Int { (extent + block - 1) / block * block }
 
   func run(threads: Int) {
+    let hasStrips = PanelRun.hasStrips(quantizer, rows: panel.rows, columns: panel.columns)
     // Small matrices are cut finer, so that all threads have work.
     let share = panel.rows * panel.columns / (2 * threads * min(panel.rows, 512))
-    let (height, width) = (wholeBlocks(512), wholeBlocks(max(1, min(2048, share))))
+    let width = wholeBlocks(max(1, min(2048, share)))
+    // Strips follow each other down a tile, whose codes wait for them at both ends.
+    let height = wholeBlocks(
+      hasStrips ? min(2048, max(1, panel.rows * panel.columns / (2 * threads * width))) : 512)
     let tiles = (panel.columns + width - 1) / width
     parallelFor((panel.rows + height - 1) / height * tiles, threads: threads) { index in
       let first = (row: index / tiles * height, column: index % tiles * width)
@@ -141,7 +145,12 @@ extension CPUBackend {
         rows: first.row..<min(panel.rows, first.row + height),
         columns: first.column..<min(panel.columns, first.column + width))
       quantizer.withWorkspace { workspace in
-        if quantizer.blocking.rows > 1 {
+        if hasStrips {
+          var run = panelRun(workspace)
+          // The tile lies inside the two matrices, and so does its transpose.
+          unsafe run.quantizeStrips(
+            tile.rows, tile.columns, otherCodes: otherCodes, otherScales: otherScales)
+        } else if quantizer.blocking.rows > 1 {
           quantizeSquares(tile, workspace)
         } else {
           quantizeRows(tile, workspace)
@@ -180,7 +189,7 @@ extension CPUBackend {
     }
     // The rows of the transpose that are columns here, and in them the columns that are rows here.
     unsafe kernels.functions.join_runs(
-      codes, block, stripBytes, columns.count, tile.rows.count,
+      codes, block, stripBytes, columns.count, tile.rows.count, 0,
       otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
         + columns.lowerBound * panel.rows + tile.rows.lowerBound, panel.rows)
   }
@@ -213,6 +222,6 @@ extension CPUBackend {
       codes, stride: stride, rows: tile.rows.count, columns: tile.columns.count,
       to: otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
         + tile.columns.lowerBound * panel.rows + tile.rows.lowerBound,
-      stride: panel.rows, kernels)
+      stride: panel.rows, isStreamed: panel.isStreamed, kernels)
   }
 }

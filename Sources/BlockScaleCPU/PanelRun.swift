@@ -113,19 +113,21 @@ import _BlockScaleShims
   /// the scales.
   ///
   /// - Parameters:
+  ///   - first: The index of the first block's maximum and factor.
   ///   - scale: The index of the first block's scale.
   ///   - step: How far apart scales are.
   ///   - place: The rows and columns of a block.
   /// - Returns: The blocks to be erased.
   @inline(__always)
   func chooseAll(
-    _ count: Int, scale firstScale: Int, step: Int = 1, in scales: UnsafeMutableRawBufferPointer,
+    _ count: Int, at first: Int = 0, scale firstScale: Int, step: Int = 1,
+    in scales: UnsafeMutableRawBufferPointer,
     place: (_ index: Int) -> (rows: Range<Int>, columns: Range<Int>)
   ) -> [Int] {
     var erased: [Int] = []
     // Constants of the loop, so that nothing is retained in it.
-    let maxima = unsafe workspace.maxima
-    let factors = unsafe workspace.factors
+    let maxima = unsafe workspace.maxima + first
+    let factors = unsafe workspace.factors + first
     let known = unsafe workspace.known
     let isWide = source == .float32
     let scaleWidth = rule.scaleFormat.byteCount
@@ -155,7 +157,7 @@ import _BlockScaleShims
       }
       let (rows, columns) = place(index)
       if unsafe choose(
-        at: index, scaleIndex: scaleIndex, in: scales, rows: rows, columns: columns)
+        at: first + index, scaleIndex: scaleIndex, in: scales, rows: rows, columns: columns)
       {
         erased.append(index)
       }

@@ -25,9 +25,56 @@ import _BlockScaleTestSupport
     }
   }
 
+  /// Whole blocks, of which some tiers make several strips, tiles of several widths among them.
+  @Test(arguments: [(1024, 128), (256, 2304)])
+  func wholeBlocksEqualReference(_ rows: Int, _ columns: Int) throws {
+    let blocking = Blocking(rows: 1, columns: 128)
+    for recipe in [Recipe.deepseek, .transformerEngine, .modelopt] {
+      for values in TestValues.allCases {
+        try check(recipe, values, rows, columns, as: BFloat16.self, blockings: [blocking]) {
+          BFloat16($0)
+        }
+      }
+    }
+    try check(.coat, .special, rows, columns, as: BFloat16.self, blockings: [blocking]) {
+      BFloat16($0)
+    }
+  }
+
+  /// Values without zeros, nearly all of whose codes are normal ones; the codes of the larger matrix go
+  /// past the caches.
+  @Test(arguments: [(512, 384), (2176, 2048)])
+  func nonzeroValuesEqualReference(_ rows: Int, _ columns: Int) throws {
+    var generator = SplitMix(seed: 23)
+    let values = (0..<rows * columns).map { _ -> BFloat16 in
+      let value = generator.normal()
+      return BFloat16(value == 0 ? 1 : value)
+    }
+    for blocking in [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)] {
+      let expected = try Float8Matrix.quantizedBothWays(
+        values, rows: rows, columns: columns, recipe: .deepseek, blocking: blocking)
+      for tier in kernelTiers {
+        for threads in [1, 2] {
+          let result = try CPUBackend(tier: tier, threads: threads).quantizedBothWays(
+            values, rows: rows, columns: columns, as: Float8Matrix.self, recipe: .deepseek,
+            blocking: blocking)
+          for (result, expected, name) in [
+            (result.matrix, expected.matrix, "matrix"),
+            (result.transposed, expected.transposed, "transpose"),
+          ] {
+            #expect(differences(result.codes, expected.codes) == 0, "\(tier) \(blocking) \(name)")
+            #expect(
+              differences(bytes(result.scales), bytes(expected.scales)) == 0,
+              "\(tier) \(blocking) scales of the \(name)")
+          }
+        }
+      }
+    }
+  }
+
   private func check<Source: SourceValue>(
     _ recipe: Recipe, _ kind: TestValues, _ rows: Int, _ columns: Int, as source: Source.Type,
-    _ convert: (Float) -> Source
+    blockings only: [Blocking]? = nil, _ convert: (Float) -> Source
   ) throws {
     let values = kind.values(rows * columns, seed: 5, of: source, convert)
     func check<E, S>(_ type: BlockScaledMatrix<E, S>.Type, _ blockings: [Blocking]) throws {
@@ -70,6 +117,11 @@ import _BlockScaleTestSupport
           }
         }
       }
+    }
+    if let only {
+      try check(Float8Matrix.self, only)
+      try check(BlockScaledMatrix<Float8E4M3, BFloat16>.self, only)
+      return
     }
     let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]
     try check(Float8Matrix.self, blockings + [Blocking(rows: 1, columns: 16)])

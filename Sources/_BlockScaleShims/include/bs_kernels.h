@@ -57,6 +57,8 @@ typedef struct {
   float divisor;
   /// The smallest magnitude in the bits of the values for which the table holds, but for zero.
   uint32_t least;
+  /// Whether all codes are +0; only kernels that encode in both orientations ask.
+  uint32_t erases;
   /// What `tabulate_float8` has written; or null.
   const uint8_t *_Nullable table;
 } bs_factor_t;
@@ -92,6 +94,24 @@ typedef struct {
   const bs_e2m1_entry_t *_Nonnull entries;
   const bs_e2m1_cells_t *_Nonnull cells;
 } bs_e2m1_table_t;
+
+/// A strip of 128 rows of 16-bit values on its way to codes in both orientations. All memory begins at a
+/// multiple of 64 bytes.
+typedef struct {
+  /// The values, in rows that lie `pitch` bytes apart, a multiple of 64 and 64 more than they need.
+  uint8_t *_Nonnull rows;
+  size_t pitch;
+  /// The largest and smallest magnitudes of columns so far.
+  uint16_t *_Nonnull column_maxima;
+  uint16_t *_Nonnull column_minima;
+  /// The smallest magnitudes of the blocks of two rows.
+  uint16_t *_Nonnull row_minima;
+  /// Codes that do not fill a line of memory yet, 64 bytes for each of two rows and for each column.
+  uint8_t *_Nonnull row_rests;
+  uint8_t *_Nonnull column_rests;
+  /// Whether codes go past the caches.
+  int is_streamed;
+} bs_strip_t;
 
 /// Error sums, lane by lane of sixteen.
 typedef struct {
@@ -152,6 +172,35 @@ typedef struct {
     const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
     bs_errors_t *_Nullable errors);
 
+  /// Copies two rows of BF16 values, `stride` bytes apart, to rows `row` and `row + 1` of a strip, and finds
+  /// the largest magnitudes of their blocks of 128: those of the first row, then those of the second one.
+  ///
+  /// `columns` is a multiple of 128. Null where a tier has no kernels for both orientations; the next three
+  /// are there if this one is.
+  void (*_Nullable scan_rows)(
+    const bs_strip_t *_Nonnull strip, const void *_Nonnull values, size_t stride, size_t row,
+    size_t columns, uint32_t *_Nonnull maxima);
+
+  /// Encodes two rows that were just scanned. `stride`, between rows of E4M3 codes, is a
+  /// multiple of 64, and `ahead` of the rule is zero.
+  void (*_Nullable encode_rows)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, size_t row, size_t columns,
+    const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes, size_t stride);
+
+  /// Encodes some columns of a full strip, `first` and `count` being multiples of eight, as blocks of 128
+  /// codes of rows of the transpose, as `encode_rows` does. What does not fill a line of memory waits for
+  /// the next strip.
+  ///
+  /// `is_first` tells that no codes wait.
+  void (*_Nullable encode_columns)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, size_t first, size_t count,
+    const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes, size_t stride, int is_first);
+
+  /// Writes the codes that still wait, those of the first column up to `ends`, and orders all codes before
+  /// what the thread does next.
+  void (*_Nullable finish_columns)(
+    const bs_strip_t *_Nonnull strip, size_t columns, uint8_t *_Nonnull ends, size_t stride);
+
   /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
   void (*_Nonnull transpose_bytes)(
     const uint8_t *_Nonnull bytes, size_t stride, size_t rows, size_t columns,
@@ -164,9 +213,11 @@ typedef struct {
 
   /// Writes rows of `row_bytes` bytes, each joined from runs of `run` bytes. The first runs of all rows
   /// lie one after the other, then after `stride` bytes from their beginning the second ones, and so on.
+  ///
+  /// Rows of one run may go past the caches, where a tier can.
   void (*_Nonnull join_runs)(
     const uint8_t *_Nonnull runs, size_t run, size_t stride, size_t rows, size_t row_bytes,
-    uint8_t *_Nonnull result, size_t result_stride);
+    int is_streamed, uint8_t *_Nonnull result, size_t result_stride);
 
   /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
   /// have no payload.
