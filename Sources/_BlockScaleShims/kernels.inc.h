@@ -23,10 +23,10 @@ static const bs_kernels_t BS_NAME(table) = {
   .encode_measured = BS_NAME(bs_encode_measured),
   .quantize_e2m1 = BS_NAME(bs_quantize_e2m1),
 #if defined(BS_AVX512)
-  .scan_rows = BS_NAME(bs_scan_rows),
-  .encode_rows = BS_NAME(bs_encode_rows),
-  .encode_columns = BS_NAME(bs_encode_columns),
-  .finish_columns = BS_NAME(bs_finish_columns),
+  .encode_strip_rows = BS_NAME(bs_encode_strip_rows),
+  .encode_strip_columns = BS_NAME(bs_encode_strip_columns),
+  .turn_strip_codes = BS_NAME(bs_turn_strip_codes),
+  .finish_strip_columns = BS_NAME(bs_finish_strip_columns),
 #endif
   .transpose_bytes = BS_NAME(bs_transpose_bytes),
   .transpose_values = BS_NAME(bs_transpose_values),

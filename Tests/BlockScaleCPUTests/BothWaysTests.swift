@@ -25,25 +25,26 @@ import _BlockScaleTestSupport
     }
   }
 
-  /// Whole blocks, of which some tiers make several strips, tiles of several widths among them.
+  /// Whole blocks, of which some tiers make several strips, tiles of several widths among them, where codes go
+  /// past the caches.
   @Test(arguments: [(1024, 128), (256, 2304)])
   func wholeBlocksEqualReference(_ rows: Int, _ columns: Int) throws {
-    let blocking = Blocking(rows: 1, columns: 128)
+    let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]
     for recipe in [Recipe.deepseek, .transformerEngine, .modelopt] {
       for values in TestValues.allCases {
-        try check(recipe, values, rows, columns, as: BFloat16.self, blockings: [blocking]) {
+        try check(recipe, values, rows, columns, as: BFloat16.self, blockings: blockings) {
           BFloat16($0)
         }
       }
     }
-    try check(.coat, .special, rows, columns, as: BFloat16.self, blockings: [blocking]) {
+    try check(.coat, .special, rows, columns, as: BFloat16.self, blockings: blockings) {
       BFloat16($0)
     }
   }
 
-  /// Values without zeros, nearly all of whose codes are normal ones; the codes of the larger matrix go
-  /// past the caches.
-  @Test(arguments: [(512, 384), (2176, 2048)])
+  /// Values without zeros, nearly all of whose codes are normal ones; all codes go past
+  /// the caches.
+  @Test(arguments: [(640, 1152), (2176, 2048)])
   func nonzeroValuesEqualReference(_ rows: Int, _ columns: Int) throws {
     var generator = SplitMix(seed: 23)
     let values = (0..<rows * columns).map { _ -> BFloat16 in
@@ -55,9 +56,13 @@ import _BlockScaleTestSupport
         values, rows: rows, columns: columns, recipe: .deepseek, blocking: blocking)
       for tier in kernelTiers {
         for threads in [1, 2] {
-          let result = try CPUBackend(tier: tier, threads: threads).quantizedBothWays(
+          let cpu = try CPUBackend(tier: tier, threads: threads)
+          var result = try cpu.quantizedBothWays(
             values, rows: rows, columns: columns, as: Float8Matrix.self, recipe: .deepseek,
             blocking: blocking)
+          if rows < 1024 {
+            try cpu.quantizeBothWays(values, into: &result, recipe: .deepseek, streamsFrom: 0)
+          }
           for (result, expected, name) in [
             (result.matrix, expected.matrix, "matrix"),
             (result.transposed, expected.transposed, "transpose"),
@@ -102,18 +107,21 @@ import _BlockScaleTestSupport
           #expect(
             differences(bytes(result.transposed.scales), bytes(expected.transposed.scales)) == 0,
             "\(name) transposed scales")
-          // In place, over what other values left.
-          var again = try cpu.quantizedBothWays(
-            [Source](values.reversed()), rows: rows, columns: columns, as: type, recipe: recipe,
-            blocking: blocking)
-          try cpu.quantizeBothWays(values, into: &again, recipe: recipe)
-          for (again, expected) in [
-            (again.matrix, expected.matrix), (again.transposed, expected.transposed),
-          ] {
-            #expect(differences(again.codes, expected.codes) == 0, "\(name) in place")
-            #expect(
-              differences(bytes(again.scales), bytes(expected.scales)) == 0,
-              "\(name) scales in place")
+          // In place, over what other values left; also past the caches, as large matrices are.
+          for streamsFrom in [0, Int.max] {
+            var again = try cpu.quantizedBothWays(
+              [Source](values.reversed()), rows: rows, columns: columns, as: type, recipe: recipe,
+              blocking: blocking)
+            try cpu.quantizeBothWays(
+              values, into: &again, recipe: recipe, streamsFrom: streamsFrom)
+            for (again, expected) in [
+              (again.matrix, expected.matrix), (again.transposed, expected.transposed),
+            ] {
+              #expect(differences(again.codes, expected.codes) == 0, "\(name) in place")
+              #expect(
+                differences(bytes(again.scales), bytes(expected.scales)) == 0,
+                "\(name) scales in place")
+            }
           }
         }
       }
@@ -121,6 +129,7 @@ import _BlockScaleTestSupport
     if let only {
       try check(Float8Matrix.self, only)
       try check(BlockScaledMatrix<Float8E4M3, BFloat16>.self, only)
+      try check(BlockScaledMatrix<Float8E5M2, Float>.self, only)
       return
     }
     let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]

@@ -95,22 +95,35 @@ typedef struct {
   const bs_e2m1_cells_t *_Nonnull cells;
 } bs_e2m1_table_t;
 
-/// A strip of 128 rows of 16-bit values on its way to codes in both orientations. All memory begins at a
-/// multiple of 64 bytes.
+/// What an operation does with blocks of one largest magnitude.
 typedef struct {
-  /// The values, in rows that lie `pitch` bytes apart, a multiple of 64 and 64 more than they need.
+  /// The complement of the scale's code; zero where nothing is known yet.
+  uint32_t scale;
+  bs_factor_t factor;
+} bs_choice_t;
+
+/// The most columns of a strip, and how many bytes its rows lie apart: no power of two, since rows would
+/// fight for the same lines of the cache.
+enum { BS_STRIP_COLUMNS = 1024, BS_STRIP_PITCH = 2 * BS_STRIP_COLUMNS + 64 };
+/// Whether a row of a strip has nothing before it, or nothing after it, whose codes share its lines of
+/// memory and are written by the same thread.
+enum { BS_STRIP_BEGINS = 1, BS_STRIP_ENDS = 2 };
+
+/// A strip of 128 rows of 16-bit values on its way to codes in both orientations, which go past the
+/// caches. All memory begins at a multiple of 64 bytes.
+typedef struct {
+  /// The values, in rows that lie `BS_STRIP_PITCH` apart.
   uint8_t *_Nonnull rows;
-  size_t pitch;
   /// The largest and smallest magnitudes of columns so far.
   uint16_t *_Nonnull column_maxima;
   uint16_t *_Nonnull column_minima;
-  /// The smallest magnitudes of the blocks of two rows.
-  uint16_t *_Nonnull row_minima;
-  /// Codes that do not fill a line of memory yet, 64 bytes for each of two rows and for each column.
+  /// Codes that do not fill a line of memory yet, 64 bytes for each row and for each column.
   uint8_t *_Nonnull row_rests;
   uint8_t *_Nonnull column_rests;
-  /// Whether codes go past the caches.
-  int is_streamed;
+  /// By magnitude, which has fifteen bits.
+  const bs_choice_t *_Nonnull known;
+  /// The bytes of a scale.
+  size_t scale_bytes;
 } bs_strip_t;
 
 /// Error sums, lane by lane of sixteen.
@@ -172,33 +185,41 @@ typedef struct {
     const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
     bs_errors_t *_Nullable errors);
 
-  /// Copies two rows of BF16 values, `stride` bytes apart, to rows `row` and `row + 1` of a strip, and finds
-  /// the largest magnitudes of their blocks of 128: those of the first row, then those of the second one.
+  /// Encodes two rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes, stores their
+  /// scales, and keeps the values as rows `row` and `row + 1` of a strip. `ahead` of the rule is zero.
+  ///
+  /// Blocks are counted in turn from both rows. Begins with block `done` and stops before one whose scale
+  /// is not known, whose largest magnitude it then tells. If there is `own`, that is the factor of block
+  /// `done`, whose scale is stored already, unless it is known by now. Returns the number of finished blocks.
   ///
   /// `columns` is a multiple of 128. Null where a tier has no kernels for both orientations; the next three
   /// are there if this one is.
-  void (*_Nullable scan_rows)(
-    const bs_strip_t *_Nonnull strip, const void *_Nonnull values, size_t stride, size_t row,
-    size_t columns, uint32_t *_Nonnull maxima);
+  size_t (*_Nullable encode_strip_rows)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, const void *_Nonnull values,
+    size_t stride, size_t row, size_t columns, size_t done, const bs_factor_t *_Nullable own,
+    uint8_t *_Nonnull scales, size_t scale_stride, uint8_t *_Nonnull codes, size_t code_stride,
+    int edges, uint32_t *_Nonnull maximum);
 
-  /// Encodes two rows that were just scanned. `stride`, between rows of E4M3 codes, is a
-  /// multiple of 64, and `ahead` of the rule is zero.
-  void (*_Nullable encode_rows)(
-    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, size_t row, size_t columns,
-    const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes, size_t stride);
-
-  /// Encodes some columns of a full strip, `first` and `count` being multiples of eight, as blocks of 128
-  /// codes of rows of the transpose, as `encode_rows` does. What does not fill a line of memory waits for
-  /// the next strip.
+  /// Encodes the columns of a full strip as blocks of 128 codes of rows of the transpose, and stores their
+  /// scales one after the other. What does not fill a line of memory waits for the next strip.
   ///
-  /// `is_first` tells that no codes wait.
-  void (*_Nullable encode_columns)(
-    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, size_t first, size_t count,
-    const bs_factor_t *_Nonnull factors, uint8_t *_Nonnull codes, size_t stride, int is_first);
+  /// Stops before eight columns, counted from a multiple of eight, of which one's scale is not known; or
+  /// goes on with `own` for the first eight, whose scales are stored already. Returns the number of
+  /// finished columns. `is_first` tells that no codes wait.
+  size_t (*_Nullable encode_strip_columns)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, size_t columns, size_t done,
+    const bs_factor_t *_Nullable own, uint8_t *_Nonnull scales, uint8_t *_Nonnull codes, size_t stride,
+    int is_first);
+
+  /// Writes the transpose of a strip whose rows hold 8-bit codes, `columns` of them, a multiple of 16; as
+  /// `encode_strip_columns` does.
+  void (*_Nullable turn_strip_codes)(
+    const bs_strip_t *_Nonnull strip, size_t columns, uint8_t *_Nonnull codes, size_t stride,
+    int is_first);
 
   /// Writes the codes that still wait, those of the first column up to `ends`, and orders all codes before
   /// what the thread does next.
-  void (*_Nullable finish_columns)(
+  void (*_Nullable finish_strip_columns)(
     const bs_strip_t *_Nonnull strip, size_t columns, uint8_t *_Nonnull ends, size_t stride);
 
   /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
