@@ -13,30 +13,51 @@ extension Backend {
   public func multiplyGroups<Value: SourceValue>(
     _ left: Operand, rowCounts: [Int], _ right: [PackedOperand], as type: Value.Type = Value.self
   ) throws(BlockScaleError) -> Matrix<Value> {
-    guard rowCounts.count == right.count, rowCounts.allSatisfy({ $0 >= 0 }),
-      rowCounts.reduce(0, +) == left.rows
-    else {
-      throw BlockScaleError(
-        .wrongShape,
-        "\(right.count) groups of \(rowCounts.map(String.init).joined(separator: ", ")) rows do "
-          + "not make up the \(left.rows) rows of the left operand.")
-    }
     var values: [Value] = []
     var outputs: Int?
-    var first = 0
-    for (count, matrix) in zip(rowCounts, right) where count > 0 {
-      let part = try multiply(
-        left.rows(first..<first + count), matrix, bias: nil, as: Value.self)
-      guard part.columns == outputs ?? part.columns else {
-        throw BlockScaleError(
-          .wrongShape,
-          "The matrices of groups have \(outputs ?? 0) and \(part.columns) outputs.")
-      }
+    for (index, rows) in try left.groups(rowCounts, count: right.count) {
+      let part = try multiply(left.rows(rows), right[index], bias: nil, as: Value.self)
+      try checkGroupOutputs(outputs ?? part.columns, part.columns)
       if outputs == nil { values.reserveCapacity(left.rows * part.columns) }
       outputs = part.columns
       values += part.values
-      first += count
     }
     return Matrix(unchecked: values, rows: left.rows, columns: outputs ?? 0)
+  }
+}
+
+extension Operand {
+  /// The groups of a left operand that have rows.
+  ///
+  /// - Parameters:
+  ///   - rowCounts: The rows of each group, one after the other.
+  ///   - count: The number of groups.
+  /// - Throws: ``BlockScaleError`` if they do not make up the operand.
+  package func groups(
+    _ rowCounts: [Int], count: Int
+  ) throws(BlockScaleError) -> [(index: Int, rows: Range<Int>)] {
+    guard rowCounts.count == count, rowCounts.allSatisfy({ $0 >= 0 }),
+      rowCounts.reduce(0, +) == rows
+    else {
+      throw BlockScaleError(
+        .wrongShape,
+        "\(count) groups of \(rowCounts.map(String.init).joined(separator: ", ")) rows do "
+          + "not make up the \(rows) rows of the left operand.")
+    }
+    var first = 0
+    var groups: [(index: Int, rows: Range<Int>)] = []
+    for (index, count) in rowCounts.enumerated() where count > 0 {
+      groups.append((index, first..<first + count))
+      first += count
+    }
+    return groups
+  }
+}
+
+/// Checks that the products of two groups can stand in one matrix.
+package func checkGroupOutputs(_ first: Int, _ other: Int) throws(BlockScaleError) {
+  guard first == other else {
+    throw BlockScaleError(
+      .wrongShape, "The matrices of groups have \(first) and \(other) outputs.")
   }
 }

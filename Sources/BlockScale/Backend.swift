@@ -52,6 +52,12 @@ public protocol Backend: Sendable {
     adding: Bool
   ) throws(BlockScaleError)
 
+  /// Products of groups of rows with a matrix each; see ``multiplyGroups(_:rowCounts:_:as:)``, which does
+  /// without a back end's own.
+  func multiplyGroups<Value: SourceValue>(
+    _ left: Operand, rowCounts: [Int], _ right: [PackedOperand], as type: Value.Type
+  ) throws(BlockScaleError) -> Matrix<Value>
+
   /// Quantizes a matrix.
   ///
   /// - Parameter blocking: The shape of the blocks; may be left out for NVFP4 and MX.

@@ -10,10 +10,7 @@ extension Operand {
   /// - Throws: ``BlockScaleError`` if the range is empty, lies outside, or begins inside a block.
   /// - Complexity: O(rows × columns) of the result.
   public func rows(_ range: Range<Int>) throws(BlockScaleError) -> Operand {
-    guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= rows else {
-      throw BlockScaleError(
-        .wrongShape, "Rows \(range) are not some of the \(rows) rows of an operand.")
-    }
+    let height = try checkRows(range)
     func slice<Value>(_ values: [Value], perRow count: Int) -> [Value] {
       Array(values[range.lowerBound * count..<range.upperBound * count])
     }
@@ -23,33 +20,46 @@ extension Operand {
       case .element(let format, let bytes):
         .element(format, slice(bytes, perRow: format.byteCount(columns)))
       }
-    func blockRows(_ height: Int) throws(BlockScaleError) -> Range<Int> {
-      let height = min(height, rows)
-      guard range.lowerBound % height == 0 else {
-        throw BlockScaleError(
-          .wrongShape, "Row \(range.lowerBound) lies inside a block of \(height) rows.")
-      }
-      return range.lowerBound / height..<(range.upperBound + height - 1) / height
-    }
-    func blocks<Value>(
-      _ scales: [Value], _ blocking: Blocking
-    ) throws(BlockScaleError) -> [Value] {
+    let blockRows = range.lowerBound / height..<(range.upperBound + height - 1) / height
+    func blocks<Value>(_ scales: [Value], _ blocking: Blocking) -> [Value] {
       let count = blocking.grid(rows: rows, columns: columns).columns
-      let range = try blockRows(blocking.rows)
-      return Array(scales[range.lowerBound * count..<range.upperBound * count])
+      return Array(scales[blockRows.lowerBound * count..<blockRows.upperBound * count])
     }
     let scaling: Scaling
     switch self.scaling {
     case .none: scaling = .none
     case .folded(let scales, let format, let blocking):
-      scaling = .folded(codes: try blocks(scales, blocking), format: format, blocking: blocking)
+      scaling = .folded(codes: blocks(scales, blocking), format: format, blocking: blocking)
     case .parts(let depth, let scales, let blocking):
-      scaling = .parts(depth: depth, scales: try blocks(scales, blocking), blocking: blocking)
-    case .rows(let scales, let height):
-      scaling = .rows(scales: Array(scales[try blockRows(height)]), rows: height)
+      scaling = .parts(depth: depth, scales: blocks(scales, blocking), blocking: blocking)
+    case .rows(let scales, let groupRows):
+      scaling = .rows(scales: Array(scales[blockRows]), rows: groupRows)
     }
     return Operand(
       rows: range.count, columns: columns, codes: codes, scaling: scaling, factor: factor)
+  }
+
+  /// Checks that some rows can be an operand of their own.
+  ///
+  /// - Returns: The rows of a block.
+  /// - Throws: ``BlockScaleError`` as ``rows(_:)`` does.
+  @discardableResult
+  package func checkRows(_ range: Range<Int>) throws(BlockScaleError) -> Int {
+    guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= rows else {
+      throw BlockScaleError(
+        .wrongShape, "Rows \(range) are not some of the \(rows) rows of an operand.")
+    }
+    let height =
+      switch scaling {
+      case .none: 1
+      case .folded(_, _, let blocking), .parts(_, _, let blocking): min(blocking.rows, rows)
+      case .rows(_, let groupRows): min(groupRows, rows)
+      }
+    guard range.lowerBound % height == 0 else {
+      throw BlockScaleError(
+        .wrongShape, "Row \(range.lowerBound) lies inside a block of \(height) rows.")
+    }
+    return height
   }
 
   private init(rows: Int, columns: Int, codes: Codes, scaling: Scaling, factor: Float) {

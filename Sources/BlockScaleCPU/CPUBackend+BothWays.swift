@@ -47,6 +47,18 @@ extension CPUBackend {
         matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
       ), recipe: Recipe
   ) throws(BlockScaleError) {
+    // Fewer codes stay in the second level of the caches for who reads them next.
+    try quantizeBothWays(values, into: &result, recipe: recipe, streamsFrom: 1 << 22)
+  }
+
+  /// The same, whose codes go past the caches from a number of values on.
+  package func quantizeBothWays<Element, Scale, Source: SourceValue>(
+    _ values: [Source],
+    into result:
+      inout (
+        matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
+      ), recipe: Recipe, streamsFrom: Int
+  ) throws(BlockScaleError) {
     let type = type(of: result.matrix)
     let (rows, columns) = (result.matrix.rows, result.matrix.columns)
     let blocking = try type.checkedBlocking(
@@ -97,7 +109,8 @@ extension CPUBackend {
                 quantizer: quantizer, kernels: kernels,
                 panel: BlockQuantizer.Panel(
                   values: source, rows: rows, columns: columns, codes: codes, scales: scales),
-                otherCodes: otherCodes, otherScales: otherScales)
+                otherCodes: otherCodes, otherScales: otherScales,
+                isStreamed: rows * columns >= streamsFrom)
               both.run(threads: threads)
             }
           }
@@ -119,6 +132,8 @@ extension CPUBackend {
   let panel: BlockQuantizer.Panel
   let otherCodes: UnsafeMutableRawBufferPointer
   let otherScales: UnsafeMutableRawBufferPointer
+  /// Whether codes go past the caches.
+  let isStreamed: Bool
 
   struct Tile {
     var rows: Range<Int>
@@ -131,9 +146,19 @@ extension CPUBackend {
   private func wholeBlocks(_ extent: Int) -> Int { (extent + block - 1) / block * block }
 
   func run(threads: Int) {
+    let (rows, columns) = (panel.rows, panel.columns)
+    let hasRowStrips =
+      isStreamed && PanelRun.hasStrips(quantizer, rows: rows, columns: columns)
+    let hasSquareStrips =
+      isStreamed && PanelRun.hasSquareStrips(quantizer, rows: rows, columns: columns)
+    let hasStrips = hasRowStrips || hasSquareStrips
+    // Where strips follow each other, the ends of rows and of columns of a tile share lines of memory with
+    // other tiles, which costs more than smaller tiles gain.
+    let most = hasStrips ? (rows: 2048, columns: 4096) : (rows: 512, columns: 2048)
     // Small matrices are cut finer, so that all threads have work.
-    let share = panel.rows * panel.columns / (2 * threads * min(panel.rows, 512))
-    let (height, width) = (wholeBlocks(512), wholeBlocks(max(1, min(2048, share))))
+    let share = panel.rows * panel.columns / (2 * threads)
+    let width = wholeBlocks(max(1, min(most.columns, share / min(panel.rows, most.rows))))
+    let height = wholeBlocks(hasStrips ? min(most.rows, max(1, share / width)) : most.rows)
     let tiles = (panel.columns + width - 1) / width
     parallelFor((panel.rows + height - 1) / height * tiles, threads: threads) { index in
       let first = (row: index / tiles * height, column: index % tiles * width)
@@ -141,7 +166,17 @@ extension CPUBackend {
         rows: first.row..<min(panel.rows, first.row + height),
         columns: first.column..<min(panel.columns, first.column + width))
       quantizer.withWorkspace { workspace in
-        if quantizer.blocking.rows > 1 {
+        if hasRowStrips {
+          var run = panelRun(workspace)
+          // The tile lies inside the two matrices, and so does its transpose.
+          unsafe run.quantizeStrips(
+            tile.rows, tile.columns, otherCodes: otherCodes, otherScales: otherScales)
+        } else if hasSquareStrips {
+          var run = panelRun(workspace)
+          // As above.
+          unsafe run.quantizeSquareStrips(tile.rows, tile.columns, otherCodes: otherCodes)
+          turnScales(of: tile)
+        } else if quantizer.blocking.rows > 1 {
           quantizeSquares(tile, workspace)
         } else {
           quantizeRows(tile, workspace)
@@ -180,7 +215,7 @@ extension CPUBackend {
     }
     // The rows of the transpose that are columns here, and in them the columns that are rows here.
     unsafe kernels.functions.join_runs(
-      codes, block, stripBytes, columns.count, tile.rows.count,
+      codes, block, stripBytes, columns.count, tile.rows.count, 0,
       otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
         + columns.lowerBound * panel.rows + tile.rows.lowerBound, panel.rows)
   }
@@ -193,7 +228,13 @@ extension CPUBackend {
     unsafe transpose(
       codes + tile.rows.lowerBound * panel.columns + tile.columns.lowerBound,
       stride: panel.columns, tile)
+    turnScales(of: tile)
+  }
+
+  /// Writes the scales of square blocks to the transpose.
+  private func turnScales(of tile: Tile) {
     let width = quantizer.rule.scaleFormat.byteCount
+    // All places lie inside the two matrices, whose sizes are those of their shape.
     let grid = quantizer.blocking.grid(rows: panel.rows, columns: panel.columns)
     for row in stride(from: tile.rows.lowerBound, to: tile.rows.upperBound, by: block) {
       for column in stride(from: tile.columns.lowerBound, to: tile.columns.upperBound, by: block) {
@@ -213,6 +254,6 @@ extension CPUBackend {
       codes, stride: stride, rows: tile.rows.count, columns: tile.columns.count,
       to: otherCodes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
         + tile.columns.lowerBound * panel.rows + tile.rows.lowerBound,
-      stride: panel.rows, kernels)
+      stride: panel.rows, isStreamed: isStreamed, kernels)
   }
 }

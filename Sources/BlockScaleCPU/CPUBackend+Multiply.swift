@@ -23,7 +23,7 @@ extension CPUBackend {
     let partDepth = try check(left, right, bias: bias)
     let values: [Value] = filled(left.rows * right.outputs) {
       run(
-        left, right, partDepth: partDepth, bias: bias, adds: false,
+        left, rows: 0..<left.rows, right, partDepth: partDepth, bias: bias, adds: false,
         format: Value.sourceFormat.kernelFormat, into: $0.bytes)
     }
     return try Matrix(values, rows: left.rows, columns: right.outputs)
@@ -42,9 +42,43 @@ extension CPUBackend {
     }
     result.values.withOutput {
       run(
-        left, right, partDepth: partDepth, bias: bias, adds: adding,
+        left, rows: 0..<left.rows, right, partDepth: partDepth, bias: bias, adds: adding,
         format: Value.sourceFormat.kernelFormat, into: $0.bytes)
     }
+  }
+
+  /// Products of groups of rows with a matrix each, as a mixture of experts has them; neither the rows
+  /// of a group nor its outputs are copied.
+  ///
+  /// - Parameters:
+  ///   - left: M×K, the rows of one group after those of another.
+  ///   - rowCounts: The rows of each group, which add up to M; a group may have none.
+  ///   - right: N×K for each group, all with the same N.
+  /// - Returns: M×N, to the last bit as each group's own product.
+  /// - Throws: ``BlockScaleError`` if the shapes do not fit or a group begins inside a block of rows.
+  /// - Complexity: O(M·N·K).
+  public func multiplyGroups<Value: SourceValue>(
+    _ left: Operand, rowCounts: [Int], _ right: [PackedMatrix], as type: Value.Type = Value.self
+  ) throws(BlockScaleError) -> Matrix<Value> {
+    let groups = try left.groups(rowCounts, count: right.count)
+    let outputs = groups.first.map { right[$0.index].outputs } ?? 0
+    var partDepths: [Int?] = []
+    for group in groups {
+      try left.checkRows(group.rows)
+      partDepths.append(try check(left, right[group.index], bias: nil))
+      try checkGroupOutputs(outputs, right[group.index].outputs)
+    }
+    let values: [Value] = filled(left.rows * outputs) { values in
+      let width = MemoryLayout<Value>.stride
+      for (group, partDepth) in zip(groups, partDepths) {
+        let first = group.rows.lowerBound * outputs * width
+        run(
+          left, rows: group.rows, right[group.index], partDepth: partDepth, bias: nil, adds: false,
+          format: Value.sourceFormat.kernelFormat,
+          into: values.bytes.part(first..<first + group.rows.count * outputs * width))
+      }
+    }
+    return try Matrix(values, rows: left.rows, columns: outputs)
   }
 
   private func check(
@@ -65,19 +99,20 @@ extension CPUBackend {
   }
 
   private func run(
-    _ left: Operand, _ right: PackedMatrix, partDepth: Int?, bias: [Float]?, adds: Bool,
-    format: bs_values_t, into values: Output<UInt8>
+    _ left: Operand, rows: Range<Int>, _ right: PackedMatrix, partDepth: Int?, bias: [Float]?,
+    adds: Bool, format: bs_values_t, into values: Output<UInt8>
   ) {
     #if arch(x86_64)
       if tier == .amx {
         Product(
-          AMXKernels(), threads: threads, left: left, right: right, partDepth: partDepth
+          AMXKernels(), threads: threads, left: left, rows: rows, right: right, partDepth: partDepth
         ).run(into: values, format: format, bias: bias, adds: adds)
         return
       }
     #endif
     Product(
-      FP32Kernels(tier), threads: threads, left: left, right: right, partDepth: partDepth
+      FP32Kernels(tier), threads: threads, left: left, rows: rows, right: right,
+      partDepth: partDepth
     ).run(into: values, format: format, bias: bias, adds: adds)
   }
 }

@@ -22,6 +22,12 @@ import Minifloat
     precondition(offset >= 0 && offset + count <= self.count, "A row lies outside its matrix")
     return unsafe base + offset
   }
+
+  /// Some of the elements.
+  func part(_ range: Range<Int>) -> Output {
+    // The place was checked.
+    unsafe Output(pointer(range.lowerBound, count: range.count), count: range.count)
+  }
 }
 
 extension Output where Value: BitwiseCopyable {

@@ -146,7 +146,7 @@ extension CPUBackend {
 
 /// What is subtracted from the codes of E8M0 scales before they are folded into BF16, so that
 /// neither the largest overflows nor the smallest that matters is lost.
-func powerOffset(_ scales: [UInt8]) -> Int {
+func powerOffset(_ scales: some Collection<UInt8>) -> Int {
   let present = scales.lazy.filter { $0 != 0xFF }
   guard let largest = present.max(), let smallest = present.min() else { return 0 }
   return largest > 127 + 48 || smallest < 127 - 48 ? Int(largest) - 127 : 0

@@ -16,6 +16,8 @@ package struct PanelDequantizer: Sendable {
   private let rule: bs_rule_t
   /// The values of E2M1 codes under each scale, byte by byte; see `decode_e2m1`.
   private let planes: [UInt8]
+  /// The values of scales of one byte by their codes, every NaN without a payload.
+  private let scaleValues: [Float]
   private let pool: WorkspacePool
   private let operation: Int
 
@@ -30,6 +32,14 @@ package struct PanelDequantizer: Sendable {
     let isLookedUp =
       kernels != nil && reference.element == .e2m1 && reference.scaleFormat.byteCount == 1
     planes = isLookedUp ? Self.planes(reference, result) : []
+    let scaleFormat = reference.scaleFormat
+    scaleValues =
+      scaleFormat.byteCount > 1
+      ? []
+      : (0..<256).map {
+        let value = scaleFormat.value(ofCode: UInt32($0))
+        return value.isNaN ? .nan : value
+      }
   }
 
   private static func planes(_ reference: BlockDequantizer, _ result: SourceFormat) -> [UInt8] {
@@ -104,23 +114,28 @@ package struct PanelDequantizer: Sendable {
         if blockRow != loaded {
           loaded = blockRow
           let loadedScales = unsafe workspace.scales
-          for column in 0..<grid.columns {
-            if scaleWidth == 4 {
-              // A float, for which no format need be asked.
-              let scale = unsafe scales.loadUnaligned(
-                fromByteOffset: (blockRow * grid.columns + column) * 4, as: Float.self)
-              unsafe loadedScales[column] = scale.isNaN ? .nan : scale
-              continue
-            }
-            let index = (blockRow * grid.columns + column) * scaleWidth
-            let code: UInt32 =
-              switch scaleWidth {
-              case 4: unsafe scales.loadUnaligned(fromByteOffset: index, as: UInt32.self)
-              case 2: unsafe UInt32(scales.loadUnaligned(fromByteOffset: index, as: UInt16.self))
-              default: unsafe UInt32(scaleBase[index])
+          let first = blockRow * grid.columns
+          if scaleWidth == 1 {
+            unsafe scaleValues.withUnsafeBufferPointer { values in
+              for column in 0..<grid.columns {
+                // A byte has one of 256 values.
+                unsafe loadedScales[column] = values[Int(scaleBase[first + column])]
               }
-            let scale = reference.scaleFormat.value(ofCode: code)
-            unsafe loadedScales[column] = scale.isNaN ? .nan : scale
+            }
+          } else {
+            for column in 0..<grid.columns {
+              let scale =
+                if scaleWidth == 4 {
+                  // A float, for which no format need be asked.
+                  unsafe scales.loadUnaligned(fromByteOffset: (first + column) * 4, as: Float.self)
+                } else {
+                  reference.scaleFormat.value(
+                    ofCode: UInt32(
+                      unsafe scales.loadUnaligned(
+                        fromByteOffset: (first + column) * 2, as: UInt16.self)))
+                }
+              unsafe loadedScales[column] = scale.isNaN ? .nan : scale
+            }
           }
         }
         unsafe kernels.functions.decode_float8(

@@ -73,9 +73,12 @@ extension PanelRun {
 
   /// Transposes bytes by way of a small tile, since rows of the result may lie a power of two apart
   /// and then fight for the same lines of the cache.
+  ///
+  /// - Parameter isStreamed: Whether the result goes past the caches.
   static func transpose(
     _ bytes: UnsafePointer<UInt8>, stride: Int, rows: Int, columns: Int,
-    to result: UnsafeMutablePointer<UInt8>, stride resultStride: Int, _ kernels: Kernels
+    to result: UnsafeMutablePointer<UInt8>, stride resultStride: Int, isStreamed: Bool,
+    _ kernels: Kernels
   ) {
     let (tileRows, tileColumns) = (512, 64)
     unsafe withUnsafeTemporaryAllocation(byteCount: tileRows * tileColumns, alignment: 64) { tile in
@@ -87,7 +90,8 @@ extension PanelRun {
           unsafe kernels.functions.transpose_bytes(
             bytes + row * stride + column, stride, height, width, tile, tileRows)
           unsafe kernels.functions.join_runs(
-            tile, tileRows, 0, width, height, result + column * resultStride + row, resultStride)
+            tile, tileRows, 0, width, height, isStreamed ? 1 : 0,
+            result + column * resultStride + row, resultStride)
         }
       }
     }

@@ -135,7 +135,7 @@ import _BlockScaleShims
       let scaleIndex = firstScale + index * step
       if !isWide, !measures {
         let choice = unsafe known[Int(magnitude)]
-        if choice.scale != 0 {
+        if unsafe choice.scale != 0 {
           unsafe factors[index] = choice.factor
           switch scaleWidth {
           case 4:
@@ -167,14 +167,14 @@ import _BlockScaleShims
   ///
   /// - Returns: Whether the block is to be erased.
   @inline(never)
-  private func choose(
+  func choose(
     at index: Int, scaleIndex: Int, in scales: UnsafeMutableRawBufferPointer, rows: Range<Int>,
     columns: Range<Int>
   ) -> Bool {
     let magnitude = unsafe workspace.maxima[index]
     if source != .float32 {
       let known = unsafe workspace.known[Int(magnitude)]
-      if known.scale != 0 {
+      if unsafe known.scale != 0 {
         unsafe use(~known.scale, known.factor, at: index, scaleIndex: scaleIndex, in: scales)
         return false
       }
@@ -193,7 +193,7 @@ import _BlockScaleShims
           workspace.float8Tables + Int(magnitude) * Workspace.float8TableBytes)
       }
       unsafe workspace.learn(
-        Workspace.KnownChoice(scale: ~choice.scaleCode, factor: factor), for: magnitude)
+        bs_choice_t(scale: ~choice.scaleCode, factor: factor), for: magnitude)
     }
     unsafe use(choice.scaleCode, factor, at: index, scaleIndex: scaleIndex, in: scales)
     return choice.isErased
@@ -339,7 +339,8 @@ import _BlockScaleShims
     }
   }
 
-  private func findMaxima(_ rows: Range<Int>, _ strip: Range<Int>) {
+  /// Finds the largest magnitudes of tall blocks.
+  func findMaxima(_ rows: Range<Int>, _ strip: Range<Int>) {
     findColumnMaxima(rows, strip)
     unsafe kernels.functions.block_maxima(
       source.byteCount, workspace.columns, strip.count, block, workspace.maxima)

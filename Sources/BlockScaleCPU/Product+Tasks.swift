@@ -91,8 +91,8 @@ struct TaskScratch<Kernels: TileKernels> {
 struct FoldedRowScales: Sendable {
   /// One byte for each block of a row.
   let codes: [UInt8]
-  /// From one row to the next.
-  let rowStride: Int
+  /// Where those of the first row begin, and from one row to the next.
+  let offset, rowStride: Int
   let block: Int
   let arePowers: Bool
   let powerOffset: Int
@@ -100,18 +100,26 @@ struct FoldedRowScales: Sendable {
   var factor: Float { Float(sign: .plus, exponent: powerOffset, significand: 1) }
 
   /// Nil if the operand has no such scales.
-  init?(_ operand: Operand) {
+  ///
+  /// - Parameter rows: Those whose scales are looked at; they begin where a block does.
+  init?(_ operand: Operand, rows: Range<Int>) {
     guard case .folded(let scales, let format, let blocking) = operand.scaling else { return nil }
     let grid = blocking.grid(rows: operand.rows, columns: operand.columns)
     block = blocking.columns
     rowStride = grid.columns
     arePowers = format == .e8m0
-    powerOffset = arePowers ? BlockScaleCPU.powerOffset(scales) : 0
+    let height = min(blocking.rows, operand.rows)
+    let blocks = rows.lowerBound / height..<(rows.upperBound + height - 1) / height
+    powerOffset =
+      arePowers
+      ? BlockScaleCPU.powerOffset(
+        scales[blocks.lowerBound * grid.columns..<blocks.upperBound * grid.columns]) : 0
+    offset = blocking.rows == 1 ? rows.lowerBound * grid.columns : 0
     codes =
       blocking.rows == 1
       ? scales
-      : (0..<operand.rows).flatMap { row in
-        let first = row / min(blocking.rows, operand.rows) * grid.columns
+      : rows.flatMap { row in
+        let first = row / height * grid.columns
         return scales[first..<first + grid.columns]
       }
   }

@@ -12,6 +12,8 @@ struct Product<Kernels: TileKernels>: Sendable {
   let kernels: Kernels
   let threads: Int
   let left: Operand
+  /// The rows of the left operand that are multiplied, which begin where one of its blocks does.
+  let leftRows: Range<Int>
   let right: PackedMatrix
   /// The k of partial sums that take scales in FP32; nil if sums run over all k.
   let partDepth: Int?
@@ -24,23 +26,27 @@ struct Product<Kernels: TileKernels>: Sendable {
   /// For each row; empty if all are one.
   private let rowScales: [Float]
 
-  init(_ kernels: Kernels, threads: Int, left: Operand, right: PackedMatrix, partDepth: Int?) {
+  init(
+    _ kernels: Kernels, threads: Int, left: Operand, rows leftRows: Range<Int>,
+    right: PackedMatrix, partDepth: Int?
+  ) {
     self.kernels = kernels
     self.threads = threads
     self.left = left
+    self.leftRows = leftRows
     self.right = right
     self.partDepth = partDepth
-    leftScales = FoldedRowScales(left)
+    leftScales = FoldedRowScales(left, rows: leftRows)
     let parts = partDepth.map { (left.columns + $0 - 1) / $0 } ?? 0
     let tileRows = kernels.tileRows
     if let partDepth, case .parts(let leftDepth, let leftScales, let blocking) = left.scaling {
-      let tiles = (left.rows + tileRows - 1) / tileRows
+      let tiles = (leftRows.count + tileRows - 1) / tileRows
       let leftParts = (left.columns + leftDepth - 1) / leftDepth
       let blockRows = min(blocking.rows, left.rows)
       let ratio = leftDepth / partDepth
       var scales = [Float](repeating: 0, count: tiles * parts * tileRows)
-      for row in 0..<left.rows {
-        let source = row / blockRows * leftParts
+      for row in 0..<leftRows.count {
+        let source = (leftRows.lowerBound + row) / blockRows * leftParts
         let target = row / tileRows * parts * tileRows + row % tileRows
         for part in 0..<parts {
           scales[target + part * tileRows] = leftScales[source + part / ratio]
@@ -64,7 +70,7 @@ struct Product<Kernels: TileKernels>: Sendable {
       columnPartScales = []
     }
     rowScales =
-      if case .rows = left.scaling { (0..<left.rows).map { left.rowScale($0) } } else { [] }
+      if case .rows = left.scaling { leftRows.map { left.rowScale($0) } } else { [] }
   }
 
   /// Computes the product.
@@ -90,7 +96,7 @@ struct Product<Kernels: TileKernels>: Sendable {
       bias: bias ?? [])
     // Scales folded into columns and scales of partial sums together need tiles.
     let few =
-      left.rows <= kernels.fewRows
+      leftRows.count <= kernels.fewRows
       && (right.format.scalePlace == BS_SCALES_NONE
         || right.format.scalePlace == BS_SCALES_BY_OUTPUT && partDepth == nil)
     if few {
@@ -128,7 +134,7 @@ struct Product<Kernels: TileKernels>: Sendable {
           unsafe rowPartScales.withUnsafeBufferPointer { rowPartScales in
             unsafe columnPartScales.withUnsafeBufferPointer { columnPartScales in
               let output = unsafe bs_output_t(
-                values: result.values.pointer(0, count: left.rows * right.outputs * width),
+                values: result.values.pointer(0, count: leftRows.count * right.outputs * width),
                 stride: right.outputs, format: result.format, accumulate: result.adds,
                 scale: result.factor, row_scales: rowScales.isEmpty ? nil : rowScales.baseAddress,
                 column_scales: outputScales.isEmpty ? nil : outputScales.baseAddress,
@@ -149,10 +155,13 @@ struct Product<Kernels: TileKernels>: Sendable {
     // Buffers of arrays that are alive during the call.
     unsafe left.withCodes { codes in
       unsafe (leftScales?.codes ?? []).withUnsafeBufferPointer { scales in
+        let firstScale = leftScales?.offset ?? 0
         unsafe body(
           bs_rows_t(
-            codes: codes.baseAddress, row_bytes: left.rowBytes, depth: left.columns,
-            code_format: left.codeFormat, scales: scales.isEmpty ? nil : scales.baseAddress,
+            codes: codes.baseAddress.map { unsafe $0 + leftRows.lowerBound * left.rowBytes },
+            row_bytes: left.rowBytes, depth: left.columns,
+            code_format: left.codeFormat,
+            scales: scales.baseAddress.flatMap { unsafe scales.isEmpty ? nil : $0 + firstScale },
             scale_row_stride: leftScales?.rowStride ?? 0,
             scale_block: Int32(leftScales?.block ?? 16),
             scales_are_powers: leftScales?.arePowers ?? false,
@@ -197,7 +206,7 @@ struct Product<Kernels: TileKernels>: Sendable {
   private func multiplyTiles(_ result: Result) {
     let tileRows = kernels.tileRows
     let paddedDepth = right.paddedDepth
-    let rowTiles = (left.rows + tileRows - 1) / tileRows
+    let rowTiles = (leftRows.count + tileRows - 1) / tileRows
     let packed = AlignedBuffer(
       byteCount: rowTiles * tileRows * paddedDepth * MemoryLayout<Kernels.Element>.stride)
     let rows = packed.output(of: Kernels.Element.self)
@@ -210,7 +219,7 @@ struct Product<Kernels: TileKernels>: Sendable {
       unsafe withRows { source in
         // Each tile has its own part of the buffer.
         unsafe kernels.packRows(
-          source, row: first, rows: min(tileRows, left.rows - first), paddedDepth: paddedDepth,
+          source, row: first, rows: min(tileRows, leftRows.count - first), paddedDepth: paddedDepth,
           into: rows.pointer(first * paddedDepth, count: tileRows * paddedDepth))
       }
     }
@@ -253,7 +262,7 @@ struct Product<Kernels: TileKernels>: Sendable {
         // The task's own part of the packed rows, and the scratch, which was made for these tasks.
         unsafe kernels.decodeAndMultiply(
           rows + first * paddedDepth,
-          rows: min(left.rows, task.rowTiles.upperBound * tileRows) - first,
+          rows: min(leftRows.count, task.rowTiles.upperBound * tileRows) - first,
           paddedDepth: paddedDepth, columns: columnTiles,
           panel: scratch.panel.pointer(to: Kernels.Element.self), k0: k0, depth: depth,
           promotion: promotion(
@@ -263,7 +272,7 @@ struct Product<Kernels: TileKernels>: Sendable {
       }
       for rowTile in task.rowTiles {
         let row = rowTile * tileRows
-        let rowCount = min(tileRows, left.rows - row)
+        let rowCount = min(tileRows, leftRows.count - row)
         // The tile's own part of the packed rows.
         let a = unsafe rows + row * paddedDepth
         let isFirst = rowTile == task.rowTiles.lowerBound
@@ -310,30 +319,31 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   private func multiplyFewRows(_ result: Result) {
     let paddedDepth = right.paddedDepth
-    let decoded = AlignedBuffer(byteCount: left.rows * paddedDepth * 4)
+    let decoded = AlignedBuffer(byteCount: leftRows.count * paddedDepth * 4)
     decoded.clear()
     let x = decoded.output(of: Float.self)
     unsafe withRows {
       unsafe kernels.decodeRows(
-        $0, rows: left.rows, into: x.pointer(0, count: left.rows * paddedDepth),
+        $0, rows: leftRows.count, into: x.pointer(0, count: leftRows.count * paddedDepth),
         stride: paddedDepth)
     }
     // Enough work for a task to be worth handing out, and enough tasks for all threads.
     let taskBlocks = max(1, min(8, right.blockCount / 4 / threads))
     let taskCount = (right.blockCount + taskBlocks - 1) / taskBlocks
     parallelFor(
-      taskCount, threads: threads, scratch: { AlignedBuffer(byteCount: left.rows * 64) }
+      taskCount, threads: threads, scratch: { AlignedBuffer(byteCount: leftRows.count * 64) }
     ) { task, scratch in
       unsafe withPlaces(result) { places in
         let sums = unsafe scratch.pointer(to: Float.self)
         for block in task * taskBlocks..<min((task + 1) * taskBlocks, right.blockCount) {
           // The rows' own buffer, and sums for as many rows.
           unsafe kernels.multiplyRows(
-            x.pointer(0, count: left.rows * paddedDepth), stride: paddedDepth, rows: left.rows,
+            x.pointer(0, count: leftRows.count * paddedDepth), stride: paddedDepth,
+            rows: leftRows.count,
             columns: right.columns(ofBlock: block), depth: paddedDepth,
             promotion: promotion(rowTile: 0, block: block, k0: 0, places), sums: sums)
           unsafe kernels.store(
-            sums, stride: 16, rows: left.rows, columns: min(16, right.outputs - block * 16),
+            sums, stride: 16, rows: leftRows.count, columns: min(16, right.outputs - block * 16),
             output: places.output, row: 0, column: block * 16)
         }
       }

@@ -17,13 +17,6 @@ import _BlockScaleShims
 /// What is known by magnitude holds for one operation, whose number the workspace bears.
 // Sendable in spite of its pointers: `WorkspacePool` hands it to one thread at a time.
 @safe final class Workspace: @unchecked Sendable {
-  /// A scale and its factor, for a magnitude of a 16-bit format.
-  @safe struct KnownChoice {
-    /// The complement of the scale's code; zero where nothing is known yet.
-    var scale: UInt32
-    var factor: bs_factor_t
-  }
-
   /// Largest magnitudes of blocks.
   private(set) var maxima: UnsafeMutablePointer<UInt32>
   private(set) var factors: UnsafeMutablePointer<bs_factor_t>
@@ -41,7 +34,7 @@ import _BlockScaleShims
   let e2m1Entries: UnsafeMutablePointer<bs_e2m1_entry_t>
   let e2m1Cells: UnsafeMutablePointer<bs_e2m1_cells_t>
   /// Choices by magnitude.
-  let known: UnsafeMutablePointer<KnownChoice>
+  let known: UnsafeMutablePointer<bs_choice_t>
   /// Tables of 8-bit codes by magnitude.
   let float8Tables: UnsafeMutablePointer<UInt8>
   static let float8TableBytes = 128
@@ -98,7 +91,7 @@ import _BlockScaleShims
   }
 
   /// Enters what the operation does with blocks of a magnitude.
-  func learn(_ choice: KnownChoice, for magnitude: UInt32) {
+  func learn(_ choice: bs_choice_t, for magnitude: UInt32) {
     // Every magnitude of a 16-bit format has a place.
     unsafe known[Int(magnitude)] = choice
     knownMagnitudes.append(Int(magnitude))

@@ -134,6 +134,51 @@ BS_INLINE void decode_e4m3_to_bfloat16(
   }
 }
 
+static __attribute__((noinline)) void BS_NAME(bs_decode_e4m3_block)(
+  const uint8_t *codes, size_t count, float scale, uint8_t *values
+) {
+  decode_e4m3_block(codes, count, scale, values);
+}
+
+/// The same for short blocks, for which a table takes too long, under scales that are powers of two: the
+/// exponents of normal codes are added to that of the scale.
+BS_INLINE void decode_e4m3_by_powers(
+  const bs_rule_t *rule, const uint8_t *codes, size_t count, size_t block, const float *scales,
+  uint8_t *values
+) {
+  const __m512i kept = _mm512_set1_epi16((short)0x87F0);
+  for (size_t first = 0; first < count; first += block) {
+    const size_t length = count - first < block ? count - first : block;
+    const float scale = *scales++;
+    const uint32_t bits = LOAD(uint32_t, &scale);
+    if (length % 32 != 0 || (bits & 0x7FFFFF) != 0 || !(scale > 0x1p-100f && scale < 0x1p100f)) {
+      decode_float8(
+        BS_E4M3, BS_BFLOAT16, BS_NO_TENSOR_SCALE, rule, codes + first, length, length, &scale,
+        values + 2 * first);
+      continue;
+    }
+    // Without the bias of a code's exponent.
+    const __m512i exponent = _mm512_set1_epi16((short)(((bits >> 23) - 7) << 7));
+    for (size_t index = first; index < first + length; index += 32) {
+      if (rule->ahead) {
+        __builtin_prefetch(codes + index + rule->ahead);
+        __builtin_prefetch(values + 2 * index + rule->ahead, 1);
+      }
+      const __m256i bytes = _mm256_loadu_si256((const __m256i *)(codes + index));
+      // From the smallest normal code on, up to the largest.
+      const __m256i places = _mm256_sub_epi8(
+        _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F)), _mm256_set1_epi8(8));
+      if (__builtin_expect(_mm256_cmpgt_epu8_mask(places, _mm256_set1_epi8(118)) != 0, 0)) {
+        BS_NAME(bs_decode_e4m3_block)(codes + index, 32, scale, values + 2 * index);
+        continue;
+      }
+      const __m512i shifted = _mm512_slli_epi16(_mm512_cvtepi8_epi16(bytes), 4);
+      _mm512_storeu_si512(
+        values + 2 * index, _mm512_add_epi16(_mm512_and_si512(shifted, kept), exponent));
+    }
+  }
+}
+
 #endif
 
 static void BS_NAME(bs_decode_float8)(
@@ -143,9 +188,13 @@ static void BS_NAME(bs_decode_float8)(
 #if defined(BS_AVX512)
   if (
     rule->source == BS_BFLOAT16 && rule->element == BS_E4M3
-    && rule->tensor_mode == BS_NO_TENSOR_SCALE && block >= 64) {
+    && rule->tensor_mode == BS_NO_TENSOR_SCALE && (block >= 64 || block == 32)) {
     // A shorter block is not worth a table.
-    decode_e4m3_to_bfloat16(rule, codes, count, block, scales, values);
+    if (block == 32) {
+      decode_e4m3_by_powers(rule, codes, count, 32, scales, values);
+    } else {
+      decode_e4m3_to_bfloat16(rule, codes, count, block, scales, values);
+    }
     return;
   }
 #endif

@@ -10,6 +10,7 @@
 #include "quantize_e2m1.inc.h"
 #include "decode.inc.h"
 #include "transpose.inc.h"
+#include "both_ways.inc.h"
 
 static const bs_kernels_t BS_NAME(table) = {
   .maximum = BS_NAME(bs_maximum),
@@ -21,6 +22,12 @@ static const bs_kernels_t BS_NAME(table) = {
 #endif
   .encode_measured = BS_NAME(bs_encode_measured),
   .quantize_e2m1 = BS_NAME(bs_quantize_e2m1),
+#if defined(BS_AVX512)
+  .encode_strip_rows = BS_NAME(bs_encode_strip_rows),
+  .encode_strip_columns = BS_NAME(bs_encode_strip_columns),
+  .turn_strip_codes = BS_NAME(bs_turn_strip_codes),
+  .finish_strip_columns = BS_NAME(bs_finish_strip_columns),
+#endif
   .transpose_bytes = BS_NAME(bs_transpose_bytes),
   .transpose_values = BS_NAME(bs_transpose_values),
   .join_runs = BS_NAME(bs_join_runs),

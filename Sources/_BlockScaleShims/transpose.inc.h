@@ -169,10 +169,49 @@ static void BS_NAME(bs_transpose_values)(
   }
 }
 
-static void BS_NAME(bs_join_runs)(
-  const uint8_t *runs, size_t run, size_t stride, size_t rows, size_t row_bytes, uint8_t *result,
+#if defined(BS_AVX512)
+
+/// Writes rows past the caches, but for the ends that share a line with what lies beside them.
+BS_INLINE void stream_rows(
+  const uint8_t *bytes, size_t stride, size_t rows, size_t row_bytes, uint8_t *result,
   size_t result_stride
 ) {
+  for (size_t row = 0; row < rows; row++) {
+    const uint8_t *from = bytes + row * stride;
+    uint8_t *to = result + row * result_stride;
+    if (row + 8 < rows) {
+      __builtin_prefetch(to + 8 * result_stride, 1);
+      __builtin_prefetch(to + 8 * result_stride + row_bytes - 1, 1);
+    }
+    const size_t before = -(size_t)to & 63;
+    size_t index = before < row_bytes ? before : row_bytes;
+    _mm512_mask_storeu_epi8(
+      to, ~(~(uint64_t)0 << index),
+      _mm512_maskz_loadu_epi8(~(~(uint64_t)0 << index), from));
+    for (; index + 64 <= row_bytes; index += 64) {
+      _mm512_stream_si512((void *)(to + index), _mm512_loadu_si512(from + index));
+    }
+    const __mmask64 last = ~(~(uint64_t)0 << (row_bytes - index));
+    _mm512_mask_storeu_epi8(to + index, last, _mm512_maskz_loadu_epi8(last, from + index));
+  }
+  // Lines that went past the caches are ordered with what other threads do next.
+  _mm_sfence();
+}
+
+#endif
+
+static void BS_NAME(bs_join_runs)(
+  const uint8_t *runs, size_t run, size_t stride, size_t rows, size_t row_bytes, int is_streamed,
+  uint8_t *result, size_t result_stride
+) {
+#if defined(BS_AVX512)
+  if (is_streamed && run >= row_bytes) {
+    stream_rows(runs, run, rows, row_bytes, result, result_stride);
+    return;
+  }
+#else
+  (void)is_streamed;
+#endif
   for (size_t row = 0; row < rows; row++) {
     uint8_t *to = result + row * result_stride;
     if (row + 8 < rows) {

@@ -25,9 +25,61 @@ import _BlockScaleTestSupport
     }
   }
 
+  /// Whole blocks, of which some tiers make several strips, tiles of several widths among them, where codes go
+  /// past the caches.
+  @Test(arguments: [(1024, 128), (256, 2304)])
+  func wholeBlocksEqualReference(_ rows: Int, _ columns: Int) throws {
+    let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]
+    for recipe in [Recipe.deepseek, .transformerEngine, .modelopt] {
+      for values in TestValues.allCases {
+        try check(recipe, values, rows, columns, as: BFloat16.self, blockings: blockings) {
+          BFloat16($0)
+        }
+      }
+    }
+    try check(.coat, .special, rows, columns, as: BFloat16.self, blockings: blockings) {
+      BFloat16($0)
+    }
+  }
+
+  /// Values without zeros, nearly all of whose codes are normal ones; all codes go past
+  /// the caches.
+  @Test(arguments: [(640, 1152), (2176, 2048)])
+  func nonzeroValuesEqualReference(_ rows: Int, _ columns: Int) throws {
+    var generator = SplitMix(seed: 23)
+    let values = (0..<rows * columns).map { _ -> BFloat16 in
+      let value = generator.normal()
+      return BFloat16(value == 0 ? 1 : value)
+    }
+    for blocking in [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)] {
+      let expected = try Float8Matrix.quantizedBothWays(
+        values, rows: rows, columns: columns, recipe: .deepseek, blocking: blocking)
+      for tier in kernelTiers {
+        for threads in [1, 2] {
+          let cpu = try CPUBackend(tier: tier, threads: threads)
+          var result = try cpu.quantizedBothWays(
+            values, rows: rows, columns: columns, as: Float8Matrix.self, recipe: .deepseek,
+            blocking: blocking)
+          if rows < 1024 {
+            try cpu.quantizeBothWays(values, into: &result, recipe: .deepseek, streamsFrom: 0)
+          }
+          for (result, expected, name) in [
+            (result.matrix, expected.matrix, "matrix"),
+            (result.transposed, expected.transposed, "transpose"),
+          ] {
+            #expect(differences(result.codes, expected.codes) == 0, "\(tier) \(blocking) \(name)")
+            #expect(
+              differences(bytes(result.scales), bytes(expected.scales)) == 0,
+              "\(tier) \(blocking) scales of the \(name)")
+          }
+        }
+      }
+    }
+  }
+
   private func check<Source: SourceValue>(
     _ recipe: Recipe, _ kind: TestValues, _ rows: Int, _ columns: Int, as source: Source.Type,
-    _ convert: (Float) -> Source
+    blockings only: [Blocking]? = nil, _ convert: (Float) -> Source
   ) throws {
     let values = kind.values(rows * columns, seed: 5, of: source, convert)
     func check<E, S>(_ type: BlockScaledMatrix<E, S>.Type, _ blockings: [Blocking]) throws {
@@ -55,21 +107,30 @@ import _BlockScaleTestSupport
           #expect(
             differences(bytes(result.transposed.scales), bytes(expected.transposed.scales)) == 0,
             "\(name) transposed scales")
-          // In place, over what other values left.
-          var again = try cpu.quantizedBothWays(
-            [Source](values.reversed()), rows: rows, columns: columns, as: type, recipe: recipe,
-            blocking: blocking)
-          try cpu.quantizeBothWays(values, into: &again, recipe: recipe)
-          for (again, expected) in [
-            (again.matrix, expected.matrix), (again.transposed, expected.transposed),
-          ] {
-            #expect(differences(again.codes, expected.codes) == 0, "\(name) in place")
-            #expect(
-              differences(bytes(again.scales), bytes(expected.scales)) == 0,
-              "\(name) scales in place")
+          // In place, over what other values left; also past the caches, as large matrices are.
+          for streamsFrom in [0, Int.max] {
+            var again = try cpu.quantizedBothWays(
+              [Source](values.reversed()), rows: rows, columns: columns, as: type, recipe: recipe,
+              blocking: blocking)
+            try cpu.quantizeBothWays(
+              values, into: &again, recipe: recipe, streamsFrom: streamsFrom)
+            for (again, expected) in [
+              (again.matrix, expected.matrix), (again.transposed, expected.transposed),
+            ] {
+              #expect(differences(again.codes, expected.codes) == 0, "\(name) in place")
+              #expect(
+                differences(bytes(again.scales), bytes(expected.scales)) == 0,
+                "\(name) scales in place")
+            }
           }
         }
       }
+    }
+    if let only {
+      try check(Float8Matrix.self, only)
+      try check(BlockScaledMatrix<Float8E4M3, BFloat16>.self, only)
+      try check(BlockScaledMatrix<Float8E5M2, Float>.self, only)
+      return
     }
     let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]
     try check(Float8Matrix.self, blockings + [Blocking(rows: 1, columns: 16)])

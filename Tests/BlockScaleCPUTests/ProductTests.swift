@@ -243,8 +243,9 @@ import _BlockScaleTestSupport
   @Test(arguments: tiers)
   func groupsHaveTheirOwnMatrices(_ tier: CPUTier) throws {
     let cpu = try CPUBackend(tier: tier)
-    let counts = [5, 0, 33, 1]
-    for form in [Form.bfloat16, .fp8RowBlocks, .nvfp4] {
+    for form in [Form.bfloat16, .fp8RowBlocks, .fp8Rows, .mxfp8, .nvfp4, .nvfp4Squares] {
+      // Groups begin where blocks of rows do.
+      let counts = form == .nvfp4Squares ? [16, 0, 16, 7] : [5, 0, 33, 1]
       let left = try form.operand(rows: 39, columns: 130, seed: 1)
       let right = try (0..<4).map {
         try form.operand(rows: 20, columns: 130, seed: UInt64(10 + $0))
@@ -255,6 +256,9 @@ import _BlockScaleTestSupport
       for (group, count) in counts.enumerated() where count > 0 {
         let rows = try left.rows(first..<first + count)
         let expected = try ReferenceBackend().multiply(rows, right[group], as: Float.self)
+        // Without a copy of the rows as with one.
+        let alone = try cpu.multiply(rows, cpu.pack(right[group]), as: Float.self)
+        #expect(Array(result.values[first * 20..<(first + count) * 20]) == alone.values)
         let bound = try errorBound(rows, right[group])
         for place in 0..<count * 20 {
           #expect(

@@ -128,7 +128,7 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
     fill(source, values, count, kind);
     for (size_t index = 0; index < CAPACITY; index++) {
       const float f = ldexpf(1 + (random_bits() >> 9) * 0x1p-23f, (int)(random_bits() % 20) - 10);
-      const bs_factor_t kinds[] = {{f, 0, 0, NULL}, {0, f, 0, NULL}, {1 / f, f, 0, NULL}};
+      const bs_factor_t kinds[] = {{f, 0, 0, 0, NULL}, {0, f, 0, 0, NULL}, {1 / f, f, 0, 0, NULL}};
       // A refined division is only asked for where no quotient can leave FP32's range.
       factors[index] = kinds[random_bits() % (kind == 3 ? 2 : 3)];
       scales[index] = 1 / f;
@@ -220,9 +220,9 @@ static void check_tables(const bs_kernels_t *kernels) {
   int tables = 0;
   for (int round = 0; kernels->tabulate_float8 && round < 60; round++) {
     const float f = ldexpf(1 + (random_bits() >> 9) * 0x1p-23f, (int)(random_bits() % 60) - 30);
-    bs_factor_t factor = {f, 0, 0, NULL};
-    if (round % 2) factor = (bs_factor_t){1 / f, f, 0, NULL};
-    if (round % 5 == 0) factor = (bs_factor_t){ldexpf(1, round), 0, 0, NULL};
+    bs_factor_t factor = {f, 0, 0, 0, NULL};
+    if (round % 2) factor = (bs_factor_t){1 / f, f, 0, 0, NULL};
+    if (round % 5 == 0) factor = (bs_factor_t){ldexpf(1, round), 0, 0, 0, NULL};
     const bs_rule_t rule = {
       .source = BS_BFLOAT16, .element = BS_E4M3,
       .intermediate = (uint8_t)(round % 7 == 0 ? BS_BFLOAT16 : BS_FLOAT32)};
@@ -278,15 +278,19 @@ static void check_thresholds(const bs_kernels_t *kernels, int zero_sign) {
       entries[index].values[step] = (float)step;
     }
   }
-  const bs_e2m1_table_t table = {known, entries};
+  // No cells are known, so that thresholds tell all codes.
+  static const bs_e2m1_cells_t cells[1 << 15];
+  const bs_e2m1_table_t table = {known, entries, cells};
   bs_rule_t rule = {.source = BS_BFLOAT16, .element = BS_E2M1, .zero_sign = (uint8_t)zero_sign};
   for (size_t count = 1; count < 300; count += 5) {
     const size_t block = count % 2 ? 16 : 32;
     fill(BS_BFLOAT16, values, count, (int)(count % 3));
     for (int measures = 0; measures < 2; measures++) {
       bs_errors_t errors = {0};
+      uint32_t maxima[CAPACITY];
+      kernels->block_maxima(2, values, count, block, maxima);
       const size_t done = kernels->quantize_e2m1(
-        &rule, (const uint16_t *)values, count, block, &table, codes, scales,
+        &rule, (const uint16_t *)values, count, block, maxima, &table, codes, scales,
         measures ? &errors : NULL);
       CHECK(done == (count + block - 1) / block, "%zu blocks", done);
       for (size_t index = 0; index < count; index++) {
@@ -359,12 +363,23 @@ static void check_moves(const bs_kernels_t *kernels) {
   }
   for (size_t run = 16; run <= 128; run += 16) {
     const size_t length = run * 2 + run / 3;
-    kernels->join_runs(bytes, run, 1000, 7, length, result, 500);
+    kernels->join_runs(bytes, run, 1000, 7, length, 0, result, 500);
     for (size_t index = 0; index < 7 * length; index++) {
       const size_t row = index / length, place = index % length;
       CHECK(
         result[row * 500 + place] == bytes[place / run * 1000 + row * run + place % run], "joined");
     }
+  }
+  for (size_t length = 1; length < 500; length += 7) {
+    // Past the caches, from and to any place in a line of memory; what lies beside stays as it is.
+    uint8_t *to = result + 64 + length % 64;
+    memset(result, 0, sizeof result);
+    kernels->join_runs(bytes, 500, 0, 7, length, 1, to, 510);
+    for (size_t index = 0; index < 7 * 510; index++) {
+      const size_t row = index / 510, place = index % 510;
+      CHECK(to[index] == (place < length ? bytes[row * 500 + place] : 0), "streamed");
+    }
+    for (size_t index = 0; index < 64 + length % 64; index++) CHECK(result[index] == 0, "before");
   }
   for (size_t width = 2; width <= 4; width += 2) {
     for (size_t rows = 1; rows < 70; rows += 3) {

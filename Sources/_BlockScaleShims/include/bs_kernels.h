@@ -57,6 +57,8 @@ typedef struct {
   float divisor;
   /// The smallest magnitude in the bits of the values for which the table holds, but for zero.
   uint32_t least;
+  /// Whether all codes are +0; only kernels that encode in both orientations ask.
+  uint32_t erases;
   /// What `tabulate_float8` has written; or null.
   const uint8_t *_Nullable table;
 } bs_factor_t;
@@ -92,6 +94,37 @@ typedef struct {
   const bs_e2m1_entry_t *_Nonnull entries;
   const bs_e2m1_cells_t *_Nonnull cells;
 } bs_e2m1_table_t;
+
+/// What an operation does with blocks of one largest magnitude.
+typedef struct {
+  /// The complement of the scale's code; zero where nothing is known yet.
+  uint32_t scale;
+  bs_factor_t factor;
+} bs_choice_t;
+
+/// The most columns of a strip, and how many bytes its rows lie apart: no power of two, since rows would
+/// fight for the same lines of the cache.
+enum { BS_STRIP_COLUMNS = 1024, BS_STRIP_PITCH = 2 * BS_STRIP_COLUMNS + 64 };
+/// Whether a row of a strip has nothing before it, or nothing after it, whose codes share its lines of
+/// memory and are written by the same thread.
+enum { BS_STRIP_BEGINS = 1, BS_STRIP_ENDS = 2 };
+
+/// A strip of 128 rows of 16-bit values on its way to codes in both orientations, which go past the
+/// caches. All memory begins at a multiple of 64 bytes.
+typedef struct {
+  /// The values, in rows that lie `BS_STRIP_PITCH` apart.
+  uint8_t *_Nonnull rows;
+  /// The largest and smallest magnitudes of columns so far.
+  uint16_t *_Nonnull column_maxima;
+  uint16_t *_Nonnull column_minima;
+  /// Codes that do not fill a line of memory yet, 64 bytes for each row and for each column.
+  uint8_t *_Nonnull row_rests;
+  uint8_t *_Nonnull column_rests;
+  /// By magnitude, which has fifteen bits.
+  const bs_choice_t *_Nonnull known;
+  /// The bytes of a scale.
+  size_t scale_bytes;
+} bs_strip_t;
 
 /// Error sums, lane by lane of sixteen.
 typedef struct {
@@ -152,6 +185,43 @@ typedef struct {
     const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
     bs_errors_t *_Nullable errors);
 
+  /// Encodes two rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes, stores their
+  /// scales, and keeps the values as rows `row` and `row + 1` of a strip. `ahead` of the rule is zero.
+  ///
+  /// Blocks are counted in turn from both rows. Begins with block `done` and stops before one whose scale
+  /// is not known, whose largest magnitude it then tells. If there is `own`, that is the factor of block
+  /// `done`, whose scale is stored already, unless it is known by now. Returns the number of finished blocks.
+  ///
+  /// `columns` is a multiple of 128. Null where a tier has no kernels for both orientations; the next three
+  /// are there if this one is.
+  size_t (*_Nullable encode_strip_rows)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, const void *_Nonnull values,
+    size_t stride, size_t row, size_t columns, size_t done, const bs_factor_t *_Nullable own,
+    uint8_t *_Nonnull scales, size_t scale_stride, uint8_t *_Nonnull codes, size_t code_stride,
+    int edges, uint32_t *_Nonnull maximum);
+
+  /// Encodes the columns of a full strip as blocks of 128 codes of rows of the transpose, and stores their
+  /// scales one after the other. What does not fill a line of memory waits for the next strip.
+  ///
+  /// Stops before eight columns, counted from a multiple of eight, of which one's scale is not known; or
+  /// goes on with `own` for the first eight, whose scales are stored already. Returns the number of
+  /// finished columns. `is_first` tells that no codes wait.
+  size_t (*_Nullable encode_strip_columns)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, size_t columns, size_t done,
+    const bs_factor_t *_Nullable own, uint8_t *_Nonnull scales, uint8_t *_Nonnull codes, size_t stride,
+    int is_first);
+
+  /// Writes the transpose of a strip whose rows hold 8-bit codes, `columns` of them, a multiple of 16; as
+  /// `encode_strip_columns` does.
+  void (*_Nullable turn_strip_codes)(
+    const bs_strip_t *_Nonnull strip, size_t columns, uint8_t *_Nonnull codes, size_t stride,
+    int is_first);
+
+  /// Writes the codes that still wait, those of the first column up to `ends`, and orders all codes before
+  /// what the thread does next.
+  void (*_Nullable finish_strip_columns)(
+    const bs_strip_t *_Nonnull strip, size_t columns, uint8_t *_Nonnull ends, size_t stride);
+
   /// Transposes a matrix of bytes whose rows lie `stride` bytes apart.
   void (*_Nonnull transpose_bytes)(
     const uint8_t *_Nonnull bytes, size_t stride, size_t rows, size_t columns,
@@ -164,9 +234,11 @@ typedef struct {
 
   /// Writes rows of `row_bytes` bytes, each joined from runs of `run` bytes. The first runs of all rows
   /// lie one after the other, then after `stride` bytes from their beginning the second ones, and so on.
+  ///
+  /// Rows of one run may go past the caches, where a tier can.
   void (*_Nonnull join_runs)(
     const uint8_t *_Nonnull runs, size_t run, size_t stride, size_t rows, size_t row_bytes,
-    uint8_t *_Nonnull result, size_t result_stride);
+    int is_streamed, uint8_t *_Nonnull result, size_t result_stride);
 
   /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
   /// have no payload.

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Hardware tiles: their layout in memory, columns decoded into them, and how they are loaded.
+
+#ifndef BLOCKSCALE_GEMM_AMX_TILES_H
+#define BLOCKSCALE_GEMM_AMX_TILES_H
+
+#include "gemm_avx512_lanes.h"
+
+#include "gemm_decode.h"
+
+/// The values of a hardware tile, of two side by side, and of a tile of sums.
+enum {
+  TILE = 512,
+  PAIR = 2 * TILE,
+  SUMS_STRIDE = BS_AMX_TILE_COLUMNS,
+  SUMS_BYTES = SUMS_STRIDE * 4,
+  SUMS = BS_AMX_TILE_ROWS * SUMS_STRIDE,
+};
+
+// MARK: decoding
+
+/// Two FP32 vectors that are exact in BF16, as pairs.
+BS_INLINE u32x16 paired(f32x16 even, f32x16 odd) {
+  return (u32x16)_mm512_mask_blend_epi16(
+    0xAAAAAAAA, _mm512_srli_epi32((__m512i)even, 16), (__m512i)odd);
+}
+
+/// 32 k of sixteen outputs as one hardware tile.
+BS_INLINE void decode_tile(
+  bs_codes_t format, bs_scales_t place, const bs_columns_t *columns, ptrdiff_t k, uint16_t *tile
+) {
+  const ptrdiff_t per_word = format == BS_CODES_E2M1 ? 8 : 4;
+  const uint32_t *words = (const uint32_t *)columns->codes + k / per_word * 16;
+  f32x16 by_output = splat(1);
+  float by_k[32];
+  if (place == BS_SCALES_BY_K) {
+    STORE(by_k, decode_scales(columns, columns->scales + k));
+    STORE(by_k + 16, decode_scales(columns, columns->scales + k + 16));
+  }
+#pragma clang loop unroll(full)
+  for (int word = 0; word < 32 / per_word; word++) {
+    if (place == BS_SCALES_BY_OUTPUT && word * per_word % 16 == 0) {
+      by_output = decode_scales(
+        columns, columns->scales + (k + word * per_word) / columns->scale_block * 16);
+    }
+    const u32x16 codes = LOAD(u32x16, words + word * 16);
+    __builtin_prefetch((const char *)(words + word * 16) + 2048);
+    u32x16 pairs[4];
+    if (format == BS_CODES_E2M1) {
+#pragma clang loop unroll(full)
+      for (int pair = 0; pair < 4; pair++) {
+        f32x16 even = decode_e2m1(codes, 2 * pair);
+        f32x16 odd = decode_e2m1(codes, 2 * pair + 1);
+        if (place == BS_SCALES_BY_OUTPUT) {
+          even *= by_output;
+          odd *= by_output;
+        } else if (place == BS_SCALES_BY_K) {
+          even *= splat(by_k[word * 8 + 2 * pair]);
+          odd *= splat(by_k[word * 8 + 2 * pair + 1]);
+        }
+        pairs[pair] = paired(even, odd);
+      }
+    } else {
+      decode_fp8_pairs(format, codes, pairs);
+      if (place != BS_SCALES_NONE) {
+#pragma clang loop unroll(full)
+        for (int pair = 0; pair < 2; pair++) {
+          f32x16 even = (f32x16)(pairs[pair] << 16);
+          f32x16 odd = (f32x16)(pairs[pair] & 0xFFFF0000);
+          even *= place == BS_SCALES_BY_OUTPUT ? by_output
+                                               : splat(by_k[word * 4 + 2 * pair]);
+          odd *= place == BS_SCALES_BY_OUTPUT ? by_output
+                                              : splat(by_k[word * 4 + 2 * pair + 1]);
+          pairs[pair] = paired(even, odd);
+        }
+      }
+    }
+#pragma clang loop unroll(full)
+    for (int pair = 0; pair < per_word / 2; pair++) {
+      STORE(tile + (word * per_word / 2 + pair) * 32, pairs[pair]);
+    }
+  }
+}
+
+// Calls `body` with the columns' formats as constants.
+#define BS_FOR_FORMAT(columns, body)                                                               \
+  switch ((columns)->code_format * 4 + (columns)->scale_place) {                                   \
+    body(BS_CODES_E4M3, BS_SCALES_NONE)                                                            \
+    body(BS_CODES_E4M3, BS_SCALES_BY_OUTPUT)                                                       \
+    body(BS_CODES_E4M3, BS_SCALES_BY_K)                                                            \
+    body(BS_CODES_E5M2, BS_SCALES_NONE)                                                            \
+    body(BS_CODES_E5M2, BS_SCALES_BY_OUTPUT)                                                       \
+    body(BS_CODES_E5M2, BS_SCALES_BY_K)                                                            \
+    body(BS_CODES_E2M1, BS_SCALES_NONE)                                                            \
+    body(BS_CODES_E2M1, BS_SCALES_BY_OUTPUT)                                                       \
+    body(BS_CODES_E2M1, BS_SCALES_BY_K)                                                            \
+  }
+
+// MARK: sums
+
+// Tiles 0 to 3 are sums: rows 0 and 16 by outputs 0 and 16. Tiles 4 and 5 are rows, 6 and 7 outputs.
+
+BS_INLINE void zero_sums(void) {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+/// What passes the first-level cache by, so that it does not push out what is soon read again.
+typedef enum { ROWS_STREAM, COLUMNS_STREAM } stream_t;
+
+#define LOAD_ROWS(tile, address)                                                                   \
+  if (stream == ROWS_STREAM) {                                                                     \
+    _tile_stream_loadd(tile, address, 64);                                                         \
+  } else {                                                                                         \
+    _tile_loadd(tile, address, 64);                                                                \
+  }
+#define LOAD_COLUMNS(tile, address)                                                                \
+  if (stream == COLUMNS_STREAM) {                                                                  \
+    _tile_stream_loadd(tile, address, 64);                                                         \
+  } else {                                                                                         \
+    _tile_loadd(tile, address, 64);                                                                \
+  }
+
+#endif
