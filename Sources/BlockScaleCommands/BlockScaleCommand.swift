@@ -24,4 +24,17 @@ public struct BlockScaleCommand: ParsableCommand {
 
   /// Creates the command.
   public init() {}
+
+  /// Refuses arguments that are not in UTF-8, whose bytes Swift would have put others in place of: a
+  /// model would go on with another text than the one given.
+  public func validate() throws {
+    for place in 1..<max(1, Int(CommandLine.argc)) {
+      // The process's own arguments, each with a zero at its end.
+      if let argument = unsafe CommandLine.unsafeArgv[place],
+        unsafe String(validatingCString: argument) == nil
+      {
+        throw ValidationError("Argument \(place) is not in UTF-8.")
+      }
+    }
+  }
 }

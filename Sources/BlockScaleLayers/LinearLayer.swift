@@ -118,7 +118,7 @@ struct LinearParameters: Sendable {
 
 extension Backend {
   /// Refuses values that are not finite.
-  func checkFinite<Value: SourceValue>(
+  package func checkFinite<Value: SourceValue>(
     _ matrix: Matrix<Value>, _ name: String
   ) throws(BlockScaleError) {
     if !maximumMagnitude(of: matrix).isFinite {

@@ -75,7 +75,9 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
         dimension: heads.dimension, base: configuration.rotaryBase,
         scaling: configuration.rotaryScaling, positions: positions)
     }
-    func vector(_ name: String) throws -> [Float] { try values("\(name).weight").values }
+    func vector(_ name: String) throws -> [Float] {
+      try Self.checked(try values("\(name).weight").values, of: name)
+    }
     func linear(_ name: String, parameter: String? = nil) throws -> NamedLinear<Compute> {
       let parameter = parameter ?? "\(name).weight"
       let linear: PreparedLinear<Compute>
@@ -92,7 +94,7 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
       }
       return NamedLinear(name: name, parameter: parameter, linear: linear)
     }
-    embedding = backend.rounded(try values("model.embed_tokens.weight"))
+    embedding = try Self.embedding(of: try values("model.embed_tokens.weight"), on: backend)
     layers = try (0..<configuration.layerCount).map { index in
       let names = LayerNames(index)
       return DecoderLayer(
@@ -118,6 +120,31 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
     }
   }
 
+  /// The table of the embedding as it is looked up; a row that no token asks for is checked as well.
+  private static func embedding(
+    of weight: Matrix<Float>, on backend: Compute
+  ) throws(LlamaError) -> Matrix<BFloat16> {
+    let rounded = backend.rounded(weight)
+    try at("model.embed_tokens") { () throws(BlockScaleError) in
+      try backend.checkFinite(rounded, "The weight, rounded to BF16,")
+    }
+    return rounded
+  }
+
+  /// The weight of a normalization.
+  private static func checked(
+    _ weights: ParameterStore, of name: String
+  ) throws(LlamaError) -> [Float] {
+    try checked(weights["\(name).weight"].values, of: name)
+  }
+
+  private static func checked(_ weight: [Float], of name: String) throws(LlamaError) -> [Float] {
+    guard weight.allSatisfy(\.isFinite) else {
+      throw LlamaError(.nonFinite, "\(name): The weight holds a NaN or an infinity.")
+    }
+    return weight
+  }
+
   /// Prepares all weights anew, as after an optimizer step.
   ///
   /// - Throws: ``LlamaError`` if the weights are those of another configuration or not finite; then some
@@ -125,11 +152,11 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
   /// - Complexity: O(parameters).
   public mutating func update(_ weights: ParameterStore) throws(LlamaError) {
     try Self.check(weights, configuration)
-    embedding = backend.rounded(weights["model.embed_tokens.weight"])
+    embedding = try Self.embedding(of: weights["model.embed_tokens.weight"], on: backend)
     for index in layers.indices {
       let names = layers[index].names
-      layers[index].inputNorm = weights["\(names.inputNorm).weight"].values
-      layers[index].postNorm = weights["\(names.postNorm).weight"].values
+      layers[index].inputNorm = try Self.checked(weights, of: names.inputNorm)
+      layers[index].postNorm = try Self.checked(weights, of: names.postNorm)
       for path in [
         \DecoderLayer<Compute>.projections, \.output, \.expansions, \.down,
       ] {
@@ -138,7 +165,7 @@ public struct LlamaModel<Compute: TransformerBackend>: Sendable {
         }
       }
     }
-    norm = weights["model.norm.weight"].values
+    norm = try Self.checked(weights, of: "model.norm")
     try prepare(&head, weights)
   }
 

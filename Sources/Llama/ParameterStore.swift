@@ -101,6 +101,14 @@ public struct ParameterStore: Sendable {
     }.squareRoot()
   }
 
+  /// The parameter whose values have the largest norm; the first of those that have none.
+  func steepest(on backend: some TransformerBackend) -> String {
+    let squares = parameters.indices.map { backend.sumOfSquares(self[$0].values) }
+    let place =
+      squares.firstIndex { !$0.isFinite } ?? squares.indices.max { squares[$0] < squares[$1] }
+    return parameters[place ?? 0].name
+  }
+
   /// The first parameter with a value that is not finite.
   public var firstNonFinite: String? {
     parameters.indices.first { !self[$0].values.allSatisfy(\.isFinite) }.map {

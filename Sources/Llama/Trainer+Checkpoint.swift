@@ -159,25 +159,39 @@ private struct StateReader {
   func floats(_ name: String, _ shape: [Int]) throws -> [Float] {
     let bytes = try bytes(name, .f32, shape)
     // Whole numbers of four bytes, of any alignment.
-    return unsafe bytes.withUnsafeBytes { buffer in
-      (0..<buffer.count / 4).map {
-        unsafe buffer.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
-      }
-    }
+    return try checked(
+      unsafe bytes.withUnsafeBytes { buffer in
+        (0..<buffer.count / 4).map {
+          unsafe buffer.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self)
+        }
+      }, name)
   }
 
   func halves(_ name: String, _ shape: [Int]) throws -> [Float] {
     let bytes = try bytes(name, .bf16, shape)
-    return stride(from: 0, to: bytes.count, by: 2).map {
-      Float(bitPattern: UInt32(bytes[$0]) << 16 | UInt32(bytes[$0 + 1]) << 24)
-    }
+    return try checked(
+      stride(from: 0, to: bytes.count, by: 2).map {
+        Float(bitPattern: UInt32(bytes[$0]) << 16 | UInt32(bytes[$0 + 1]) << 24)
+      }, name)
+  }
+
+  /// No run saves a value that is not finite: it stops where one arises.
+  private func checked(_ values: [Float], _ name: String) throws(LlamaError) -> [Float] {
+    guard values.allSatisfy(\.isFinite) else { throw notFinite(name) }
+    return values
+  }
+
+  private func notFinite(_ name: String) -> LlamaError {
+    LlamaError(.nonFinite, "\(path): tensor '\(name)' holds a NaN or an infinity.")
   }
 
   func expanded(_ name: String, _ shape: [Int]) throws -> RangeExpandedMoment {
     let count = shape.reduce(1, *)
     let groups = [(count + RangeExpandedMoment.groupSize - 1) / RangeExpandedMoment.groupSize]
+    let codes = try bytes(name, .f8E4M3, shape)
+    guard codes.allSatisfy({ !Float8E4M3(bitPattern: $0).isNaN }) else { throw notFinite(name) }
     return try RangeExpandedMoment(
-      codes: bytes(name, .f8E4M3, shape), scales: floats("\(name).scales", groups),
+      codes: codes, scales: floats("\(name).scales", groups),
       exponents: floats("\(name).exponents", groups), centers: floats("\(name).centers", groups))
   }
 }

@@ -121,7 +121,8 @@ public struct Trainer<Compute: TransformerBackend>: Sendable {
     guard loss < 4 * Double.log(Double(model.configuration.vocabularySize)) + 4 else {
       throw LlamaError(
         .diverged,
-        "The loss is \(loss), far above that of guessing; a smaller learning rate may help.")
+        "The loss is \(loss), far above that of guessing, and the largest gradient is that of "
+          + "'\(gradients.steepest(on: backend))'; a smaller learning rate may help.")
     }
     let norm = gradients.norm(on: backend)
     guard norm.isFinite else {

@@ -112,6 +112,40 @@
       #expect(Self.isClose(second, Self.slopes(at: ups) { loss(gates, $0) }))
     }
 
+    @Test func swiGLUInFloat8() throws {
+      // Rows of a whole group and a part of one.
+      let shape = [3, 2, 24]
+      let (gate, up) = try (Self.tensor(shape, seed: 1), Self.tensor(shape, seed: 2))
+      let (weights, dy) = try Self.weights(like: shape, seed: 3)
+      let operation = DifferentiableFloat8SwiGLU(on: Self.backend)
+      let (first, second) = gradient(at: gate, up) {
+        operation(gate: $0, up: $1).weightedSum(weights)
+      }
+      let groups = try [gate, up].map {
+        try Self.backend.quantizeGroups(
+          $0.tensor, as: Float8E4M3.self, groupSize: 16, recipe: .storedScale)
+      }
+      let expected = try Self.backend.swiGLUBackward(
+        gate: groups[0], up: groups[1], gradient: dy, as: Float8E5M2.self,
+        outputQuantizedTranspose: false, recipe: .storedScale)
+      #expect(first.values == expected.gate.tensor.matrix.dequantized())
+      #expect(second.values == expected.up.tensor.matrix.dequantized())
+      func product(_ gate: [Double], _ up: [Double]) -> [Double] {
+        zip(gate, up).map { $0 / (1 + Double.exp(-$0)) * $1 }
+      }
+      let (gates, ups) = (Self.doubles(gate), Self.doubles(up))
+      let output = operation(gate: gate, up: up)
+      #expect(output.tensor.shape == shape)
+      #expect(decibels(Self.doubles(output), against: product(gates, ups)) > 25)
+      // E5M2 has two bits behind its point.
+      for (derivative, slopes) in [
+        (first, Self.slopes(at: gates) { Self.sum(product($0, ups), weights) }),
+        (second, Self.slopes(at: ups) { Self.sum(product(gates, $0), weights) }),
+      ] {
+        #expect(decibels(derivative.values.map { Double($0) }, against: slopes) > 20)
+      }
+    }
+
     @Test func rotation() throws {
       let table = try RotaryTable(dimension: 8, base: 100, positions: 5)
       let rotation = DifferentiableRotation(table, on: Self.backend)

@@ -6,6 +6,7 @@ import BlockScaleLayers
 import Foundation
 import Minifloat
 import RealModule
+import Safetensors
 import SystemPackage
 import Testing
 import _BlockScaleTestSupport
@@ -137,10 +138,14 @@ import _BlockScaleTestSupport
   }
 
   @Test(arguments: TrainingRecipe.allCases)
-  func aPoisonedLayerIsNamed(_ recipe: TrainingRecipe) throws {
+  func anOverflowingLayerIsNamed(_ recipe: TrainingRecipe) throws {
     let configuration = try Self.configuration()
     var weights = ParameterStore(for: configuration, seed: 1)
-    weights["model.layers.1.post_attention_layernorm.weight"].values[7] = .infinity
+    // Finite, and so large that what it multiplies is not.
+    let values = weights["model.layers.1.post_attention_layernorm.weight"].values.map { _ in
+      Float.greatestFiniteMagnitude
+    }
+    weights["model.layers.1.post_attention_layernorm.weight"].values = values
     var trainer = try Trainer(
       configuration, Self.options(recipe, steps: 2), Self.data, weights: weights,
       on: CPUBackend())
@@ -148,14 +153,63 @@ import _BlockScaleTestSupport
     #expect(error?.code == .nonFinite)
     let text = error?.description ?? ""
     #expect(text.hasPrefix("Step 1: model.layers.1.") && text.contains("NaN or an infinity"))
-    weights = ParameterStore(for: configuration, seed: 1)
-    weights["model.layers.0.mlp.up_proj.weight"].values[7] = .nan
-    let other = #expect(throws: LlamaError.self) {
-      try Trainer(
-        configuration, Self.options(recipe, steps: 2), Self.data, weights: weights,
-        on: CPUBackend())
+  }
+
+  /// Weights that linear layers, normalizations and the embedding have; its last row is that of a byte
+  /// that the text has not.
+  static let poisoned = [
+    ("model.layers.0.mlp.up_proj", 7), ("model.layers.1.input_layernorm", 7),
+    ("model.layers.0.post_attention_layernorm", 7), ("model.norm", 7), ("lm_head", 7),
+    ("model.embed_tokens", 128 * 64 - 1),
+  ]
+
+  @Test(arguments: poisoned, [Float.nan, .infinity])
+  func aPoisonedWeightIsNamed(_ place: (module: String, index: Int), _ value: Float) throws {
+    let configuration = try Self.configuration()
+    var weights = ParameterStore(for: configuration, seed: 1)
+    var model = try LlamaModel(
+      configuration, weights: weights, plan: .bfloat16, on: CPUBackend())
+    weights["\(place.module).weight"].values[place.index] = value
+    func isNamed(_ error: LlamaError?) -> Bool {
+      error?.code == .nonFinite
+        && error?.description.hasPrefix("\(place.module): The weight") == true
     }
-    #expect(other?.description.contains("model.layers.0.mlp.up_proj") == true)
+    // At the start, and after a step that made it so.
+    let first = #expect(throws: LlamaError.self) {
+      try LlamaModel(configuration, weights: weights, plan: .bfloat16, on: CPUBackend())
+    }
+    #expect(isNamed(first), "\(String(describing: first))")
+    let second = #expect(throws: LlamaError.self) { try model.update(weights) }
+    #expect(isNamed(second), "\(String(describing: second))")
+  }
+
+  @Test(arguments: MomentFormat.allCases)
+  func aPoisonedStateIsRefused(_ moments: MomentFormat) throws {
+    var options = Self.options(.bf16, steps: 3)
+    options.moments = moments
+    var trainer = try Trainer(Self.configuration(), options, Self.data, on: CPUBackend())
+    _ = try trainer.step()
+    let folder = TemporaryPlace()
+    let path = folder.path.appending("run.safetensors")
+    try trainer.save(to: path)
+    _ = try Trainer(resuming: path, Self.data, on: CPUBackend())
+    let file = try SafetensorsFile(path: path)
+    let names = ["weight.lm_head.weight", "first.model.norm.weight", "second.lm_head.weight"]
+    for name in names + (moments == .float8 ? ["second.lm_head.weight.scales"] : []) {
+      let info = try file.tensor(named: name)
+      let size = info.byteCount / info.elementCount
+      let nan: [UInt8] = [1: [0x7F], 2: [0xC0, 0x7F], 4: [0, 0, 0xC0, 0x7F]][size] ?? []
+      var bytes = try Data(contentsOf: URL(fileURLWithPath: path.string))
+      let start = file.header.dataOffset + info.byteRange.lowerBound
+      bytes.replaceSubrange(start..<start + size, with: nan)
+      let other = folder.path.appending("poisoned.safetensors")
+      try bytes.write(to: URL(fileURLWithPath: other.string))
+      let error = #expect(throws: LlamaError.self) {
+        try Trainer(resuming: other, Self.data, on: CPUBackend())
+      }
+      #expect(
+        error?.description == "\(other): tensor '\(name)' holds a NaN or an infinity.")
+    }
   }
 
   @Test func aDivergingRunStops() throws {
@@ -165,8 +219,9 @@ import _BlockScaleTestSupport
     let error = #expect(throws: LlamaError.self) {
       while !trainer.isFinished { _ = try trainer.step() }
     }
+    let text = error?.description ?? ""
     #expect(error?.code == .diverged || error?.code == .nonFinite)
-    #expect(error?.description.hasPrefix("Step ") == true)
+    #expect(text.hasPrefix("Step ") && (text.contains("model.") || text.contains("lm_head")))
   }
 
   @Test func theOrderOfSequencesIsAPermutation() throws {

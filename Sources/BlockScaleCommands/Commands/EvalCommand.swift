@@ -76,11 +76,12 @@ struct EvalCommand: ParsableCommand {
       }
       try Terminal.standardOutput.writeResult(JSONOutput.text(command: "eval", .object(members)))
     } else if !report.quiet {
+      let tokens = result.tokens == 1 ? "1 token" : "\(result.tokens) tokens"
       try Terminal.standardOutput.writeResult(
         """
         Loss \(DecimalText.fixed(result.loss, digits: 4)), perplexity \
         \(DecimalText.fixed(result.perplexity, digits: 3)), \
-        \(DecimalText.fixed(result.bitsPerByte, digits: 4)) bits a byte; \(result.tokens) tokens in \
+        \(DecimalText.fixed(result.bitsPerByte, digits: 4)) bits a byte; \(tokens) in \
         sequences of \(result.length), \
         \(DecimalText.fixed(Double(result.tokens) / result.seconds, digits: 0)) tokens/s\n
         """)

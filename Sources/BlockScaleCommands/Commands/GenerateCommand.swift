@@ -22,7 +22,13 @@ struct ModelArgument: ParsableArguments {
 
   func load(threads: Int) throws -> (model: LlamaModel<CPUBackend>, tokenizer: any Tokenizer) {
     let folder = FilePath(model)
-    let loaded = try LlamaModel(folder: folder, on: CPUBackend(threads: threads))
+    let loaded: LlamaModel<CPUBackend>
+    do {
+      loaded = try LlamaModel(folder: folder, on: CPUBackend(threads: threads))
+    } catch let error as LlamaError where error.code == .nonFinite {
+      // It names the layer only.
+      throw CommandError("\(model): \(error.description)")
+    }
     return (
       loaded,
       try ModelTokenizer(
@@ -129,7 +135,7 @@ struct GenerateCommand: ParsableCommand {
       /// - Parameter computed: The tokens that took the time.
       func rate(_ count: Int, computed: Int, _ seconds: Double) -> String {
         let rate = DecimalText.fixed(Double(computed) / seconds, digits: 1)
-        return "\(count) tokens in \(ByteText.seconds(seconds))"
+        return "\(count) \(count == 1 ? "token" : "tokens") in \(ByteText.seconds(seconds))"
           + (computed > 0 ? " (\(rate)/s)" : "")
       }
       let note = generator.isFull ? "; the context is full" : ""

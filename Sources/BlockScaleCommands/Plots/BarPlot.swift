@@ -14,14 +14,13 @@ package enum BarPlot {
     let bottom = top + Double(bars.count) * step
     let most = bars.map(\.value).filter(\.isFinite).max() ?? 0
     // Bars begin at zero, or their lengths would mean nothing.
-    let axis = PlotAxis.rounded(
-      0...max(most, 0.01), ends: (left, right), ticks: 8)
+    let axis = PlotAxis.fromZero(to: max(most, 0.01), ends: (left, right), ticks: 8)
     let zero = axis.place(0)
     var canvas = SVGCanvas()
     canvas.begin(size: (1000, bottom + 56), title: title)
     canvas.text(title.printable.truncatedInMiddle(to: 90), x: 24, y: 34, class: "title")
     canvas.text(unit, x: 24, y: 56)
-    for tick in axis.ticks where tick >= 0 {
+    for tick in axis.ticks {
       let x = axis.place(tick)
       canvas.grid(from: (x, top - 8), to: (x, bottom))
       canvas.text(axis.label(tick), x: x, y: bottom + 20, class: "middle")
@@ -30,9 +29,10 @@ package enum BarPlot {
       let y = top + Double(index) * step
       if bar.value.isFinite {
         canvas.rectangle(
-          left: zero, top: y, right: max(axis.place(bar.value), zero), bottom: y + step - 12,
+          left: zero, top: y, right: axis.place(max(bar.value, 0)), bottom: y + step - 12,
           class: "k\(index % PlotStyle.colors.count)")
-        canvas.text(bar.label, x: axis.place(bar.value) + 8, y: y + step / 2 - 2)
+        canvas.text(
+          bar.label, x: axis.place(max(bar.value, 0)) + 8, y: y + step / 2 - 2, class: "value")
       }
       canvas.text(
         bar.name.printable.truncatedInMiddle(to: 18), x: zero - 12, y: y + step / 2 - 2,

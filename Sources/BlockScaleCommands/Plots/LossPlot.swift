@@ -3,12 +3,13 @@
 /// A picture of the losses of some training runs, and how far they lie from the first.
 package enum LossPlot {
   private static let size = (width: 1000.0, height: 560.0)
-  private static let losses = (left: 72.0, right: 860.0, top: 72.0, bottom: 350.0)
-  private static let differences = (left: 72.0, right: 860.0, top: 386.0, bottom: 504.0)
+  private static let losses = (left: 88.0, right: 860.0, top: 72.0, bottom: 350.0)
+  private static let differences = (left: 88.0, right: 860.0, top: 386.0, bottom: 504.0)
 
   /// Draws the picture as a self-contained SVG document.
   ///
-  /// Thin lines are the losses of single steps, thick ones means over a fortieth of the run.
+  /// Thin lines are the losses of single steps, thick ones means over a fortieth of the run. The first
+  /// curve is broad and pale, so that it shows beneath others that agree with it.
   package static func svg(_ curves: [LossCurve], title: String) -> String {
     let window = LossCurve.window(curves)
     let smoothed = curves.map { $0.smoothed(over: window) }
@@ -18,21 +19,22 @@ package enum LossPlot {
     canvas.begin(size: size, title: title)
     canvas.text(title.printable.truncatedInMiddle(to: 90), x: losses.left, y: 34, class: "title")
     canvas.text(
-      "loss in nats a token; thick lines are means over \(window) \(window == 1 ? "step" : "steps")",
+      "loss in nats a token" + (window > 1 ? "; thick lines are means over \(window) steps" : ""),
       x: losses.left, y: 56)
 
-    // The first steps of a run, far above all others, would flatten the rest.
-    let values = smoothed.flatMap { $0 }.filter(\.isFinite)
-    if let low = values.min(), let high = values.max() {
+    // Single steps far above all others, such as the first of a run, would flatten the rest.
+    let lows = curves.flatMap(\.losses).filter(\.isFinite)
+    let highs = smoothed.flatMap { $0 }.filter(\.isFinite)
+    if let low = lows.min(), let high = highs.max() {
       let y = PlotAxis.rounded(low...high, ends: (losses.bottom, losses.top), ticks: 7)
       frame(&canvas, losses, y) { y.label($0) }
       for (index, curve) in curves.enumerated() {
         let raw = curve.losses.map { min($0, y.range.upperBound) }
         draw(&canvas, raw, x, y, class: "k\(index) raw")
-        draw(&canvas, smoothed[index], x, y, class: "k\(index) curve")
+        draw(&canvas, smoothed[index], x, y, class: style(index))
       }
     }
-    canvas.upwardText("loss", x: 20, y: (losses.top + losses.bottom) / 2)
+    canvas.upwardText("loss", x: 18, y: (losses.top + losses.bottom) / 2)
 
     let percents = smoothed.map { curve in
       zip(curve, smoothed[0]).map { 100 * ($0 - $1) / $1 }
@@ -43,9 +45,9 @@ package enum LossPlot {
         min(low, 0)...max(high, 0), ends: (differences.bottom, differences.top), ticks: 4)
       frame(&canvas, differences, y) { "\(y.label($0)) %" }
       for index in percents.indices.dropFirst() {
-        draw(&canvas, percents[index], x, y, class: "k\(index) curve")
+        draw(&canvas, percents[index], x, y, class: style(index))
       }
-      canvas.upwardText("against \(curves[0].name)", x: 20, y: 445)
+      canvas.upwardText("against \(curves[0].name)", x: 18, y: 445)
     }
     for tick in x.ticks {
       canvas.text(x.label(tick), x: x.place(tick), y: size.height - 38, class: "middle")
@@ -54,10 +56,14 @@ package enum LossPlot {
       "step", x: (losses.left + losses.right) / 2, y: size.height - 14, class: "middle")
     for (index, curve) in curves.enumerated() {
       let top = losses.top + 10 + Double(index) * 22
-      canvas.polyline([(878, top), (902, top)], class: "k\(index) curve")
+      canvas.polyline([(878, top), (902, top)], class: style(index))
       canvas.text(curve.name, x: 910, y: top + 4)
     }
     return canvas.finished()
+  }
+
+  private static func style(_ index: Int) -> String {
+    "k\(index) curve\(index == 0 ? " first" : "")"
   }
 
   private static func frame(

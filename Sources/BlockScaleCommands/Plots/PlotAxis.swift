@@ -24,6 +24,13 @@ package struct PlotAxis: Sendable {
     return Self(range: first...max(last, first + step), ends: ends, step: step)
   }
 
+  /// An axis from zero to the first tick that is not below a value.
+  package static func fromZero(to value: Double, ends: (Double, Double), ticks: Int) -> Self {
+    let step = niceStep(atLeast: value / Double(ticks))
+    return Self(
+      range: 0...(value / step * (1 - 1e-9)).rounded(.up) * step, ends: ends, step: step)
+  }
+
   /// An axis of just this range, for whole numbers.
   package static func integers(
     _ values: ClosedRange<Double>, ends: (Double, Double), ticks: Int

@@ -7,9 +7,9 @@ enum PlotStyle {
   /// Neighbours differ in lightness as well as in hue, for those who do not see all hues; the
   /// shapes of the marks differ as well.
   static let colors: [(light: String, dark: String)] = [
-    ("#0072b2", "#4aa8e8"), ("#d55e00", "#f0843c"), ("#009e73", "#2cc79a"),
-    ("#c2659a", "#e08fbe"), ("#5a3fa8", "#a48cf0"), ("#d69a00", "#f0c040"),
-    ("#882255", "#d4669a"), ("#3fa7d6", "#8fd3f4"), ("#5e7d1a", "#a9c850"),
+    ("#0072b2", "#4aa8e8"), ("#d55e00", "#f0843c"), ("#008f68", "#2cc79a"),
+    ("#c2659a", "#e08fbe"), ("#5a3fa8", "#a48cf0"), ("#a87600", "#f0c040"),
+    ("#882255", "#d4669a"), ("#2a86b8", "#8fd3f4"), ("#5e7d1a", "#a9c850"),
     ("#a04020", "#d98a66"), ("#117777", "#52b5b5"), ("#777777", "#9a9a9a"),
   ]
 
@@ -29,16 +29,19 @@ enum PlotStyle {
       .grid { stroke: #d0d7de; stroke-width: 0.6; }
       .strip { fill: #8c959f; fill-opacity: 0.1; }
       polyline.curve { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+      polyline.first { stroke-width: 4.5; stroke-opacity: 0.5; }
       polyline.raw { fill: none; stroke-width: 0.8; stroke-opacity: 0.25; stroke-linejoin: round; }
       polyline.trend { fill: none; stroke-width: 1.2; stroke-opacity: 0.4; stroke-linejoin: round; }
       .marks { fill-opacity: 0.8; stroke-width: 0.6; }
       .marks > :hover { stroke-width: 4; }
       .middle { text-anchor: middle; }
       .end { text-anchor: end; }
+      .value { paint-order: stroke; stroke: #ffffff; stroke-width: 5px; stroke-linejoin: round; }
       \(light)@media (prefers-color-scheme: dark) {
         text { fill: #9198a1; }
         .title { fill: #f0f6fc; }
         .back { fill: #0d1117; }
+        .value { stroke: #0d1117; }
         .frame, .grid { stroke: #3d444d; }
       \(dark)}
       """

@@ -46,7 +46,7 @@ extension SQNRDrawing {
       canvas.grid(from: (plot.left, y), to: (plot.right, y))
       canvas.text(decibels?.label(tick) ?? "", x: plot.left - 8, y: y + 4, class: "end")
     }
-    canvas.upwardText("SQNR (dB)", x: 18, y: (plot.top + plot.bottom) / 2)
+    canvas.upwardText("SQNR (dB)", x: 14, y: (plot.top + plot.bottom) / 2)
   }
 
   private mutating func drawLayers() {

@@ -26,9 +26,10 @@ final class InterruptFlag: Sendable {
   /// at once.
   ///
   /// A pipe that closes no longer ends the process: nobody reading its progress does not make its work
-  /// worthless.
+  /// worthless. Nor does a file that grows past a limit: writing it fails, and says so.
   func install(notice: String) {
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
     for number in [SIGINT, SIGTERM] {
       // The source below takes the signal instead of the default action.
       signal(number, SIG_IGN)

@@ -24,7 +24,9 @@ struct ModelTokenizer {
     do throws(LlamaError) {
       tokenizer = try BytePairTokenizer(json: bytes)
     } catch {
-      throw CommandError("\(path): \(error.description)")
+      let kind = "tokenizer.json: "
+      let start = error.description.hasPrefix(kind) ? kind.count : 0
+      throw CommandError("\(path): \(error.description.dropFirst(start))")
     }
     file = bytes
   }
