@@ -101,9 +101,8 @@ package struct QuantizeTiles: Kernel {
     }
     let tile = output != .matrix ? TurnedTile(k, format: rule.source) : nil
     if let tile {
-      for (index, run) in runs.enumerated() {
-        tile.store(run, row: work.rowInTile + 2 * index, chunk: work.lane & 15)
-      }
+      let place = tile.place(row: work.rowInTile, chunk: work.lane & 15)
+      for (index, run) in runs.enumerated() { place.store(run, below: 2 * index) }
     }
     let shared = isSquare && blockLength == Self.extent ? work.squareChoice(runs) : nil
     if output != .transpose {

@@ -47,8 +47,10 @@ package struct SwiGLUForward: Kernel {
     }
     let (matrix, transpose) = (work.matrix(), work.transpose())
     let tile = TurnedTile(k, format: .bfloat16)
+    let kept = tile.place(row: work.rowInTile, chunk: work.lane & 15)
     k.repeated(Value(TileWork.runsPerThread / Self.runsTogether)) { step in
-      let first = work.rowInTile + step * (2 * Self.runsTogether)
+      let below = step * (2 * Self.runsTogether)
+      let first = work.rowInTile + below
       let inputs = (0..<Self.runsTogether).map { index in
         readers.map { $0.run(row: work.firstRow + first + 2 * index, column: work.column) }
       }
@@ -57,9 +59,8 @@ package struct SwiGLUForward: Kernel {
         let values = zip(zip(gate, k.sigmoids(gate)), input[1].floats()).map { $0.0 * $0.1 * $1 }
         return SourceRun(k, rounding: values)
       }
-      for (index, product) in products.enumerated() {
-        tile.store(product, row: first + 2 * index, chunk: work.lane & 15)
-      }
+      let place = kept.below(below)
+      for (index, product) in products.enumerated() { place.store(product, below: 2 * index) }
       work.storeRows(products, firstRow: work.firstRow + first, to: matrix)
     }
     k.barrier()
