@@ -33,7 +33,8 @@ package struct MatrixShape: Sendable, Hashable {
     // Padding, the columns beyond the last warp and the bytes of a row must not wrap.
     guard rows < 1 << 31, columns < 1 << 30 else {
       throw KernelError(
-        "A matrix of \(rows)x\(columns) is too large: kernels count rows to 2³¹ and columns to 2³⁰.")
+        "A matrix of \(rows)x\(columns) is too large: kernels count rows to 2³¹ and columns to "
+          + "2³⁰.")
     }
     self.rows = rows
     self.columns = columns

@@ -86,6 +86,14 @@ package struct QuantizeTiles: Kernel {
   }
 
   package func body(_ k: KernelBuilder) {
+    if !k.has(.float8Conversion) {
+      // Converting by hand takes more registers.
+      if rule.source == .float32 || output == .matrix {
+        k.bounds.minimumBlocks = nil
+      } else if output == .both, !isSquare {
+        k.bounds.minimumBlocks = 2
+      }
+    }
     let values = k.pointer("values", to: UInt16.self)
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let tensor = rule.usesTensorMaximum ? TensorLevel(k, rule) : nil

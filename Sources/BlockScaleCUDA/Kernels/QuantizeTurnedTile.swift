@@ -20,7 +20,12 @@ struct TurnedTile {
     self.k = k
     self.format = format
     rowBytes = QuantizeTiles.extent * format.byteCount
-    base = k.shared(UInt32.self, count: QuantizeTiles.extent * rowBytes / 4, alignment: 128)
+    base = k.shared(UInt32.self, count: Self.byteCount(format) / 4, alignment: 128)
+  }
+
+  /// The shared memory of a tile.
+  static func byteCount(_ format: SourceFormat) -> Int {
+    QuantizeTiles.extent * QuantizeTiles.extent * format.byteCount
   }
 
   /// What chunk numbers of a row are exchanged by.

@@ -38,12 +38,15 @@ package struct SwiGLUBackward: Kernel {
 
   package var name: String { "swiglu_backward_\(input.rawValue)_" + tiles.name }
   package var bounds: LaunchBounds {
-    // Row-major scales take more addresses, for which three blocks leave too few registers.
-    LaunchBounds(
-      threads: QuantizeTiles.threads, minimumBlocks: tiles.scaleLayout == .blockMajor ? 3 : 2)
+    // Reading and writing byte by byte takes more addresses than three blocks leave registers for.
+    LaunchBounds(threads: QuantizeTiles.threads, minimumBlocks: tiles.isAligned ? 3 : nil)
   }
 
   package func body(_ k: KernelBuilder) {
+    // Where shared memory holds fewer blocks, each may have more registers.
+    if k.target.maximumSharedBytes < 3 * 2 * TurnedTile.byteCount(.bfloat16) {
+      k.bounds.minimumBlocks = nil
+    }
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let work = TileWork(k, tiles, rows: rows, columns: columns)
     let readers = ["gate", "up"].map {

@@ -37,6 +37,10 @@ package struct SwiGLUForward: Kernel {
   }
 
   package func body(_ k: KernelBuilder) {
+    // Converting by hand takes more registers, and where shared memory holds fewer blocks, each may have
+    // more.
+    let held = k.target.maximumSharedBytes / TurnedTile.byteCount(.bfloat16)
+    k.bounds.minimumBlocks = min(k.has(.float8Conversion) ? 4 : 2, held)
     let sources = ["gate", "up"].map { k.pointer($0, to: UInt16.self) }
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let work = TileWork(k, tiles, rows: rows, columns: columns)
