@@ -91,7 +91,7 @@ package struct QuantizeTiles: Kernel {
       if rule.source == .float32 || output == .matrix {
         k.bounds.minimumBlocks = nil
       } else if output == .both, !isSquare {
-        k.bounds.minimumBlocks = 2
+        k.bounds.minimumBlocks = bounds.minimumBlocks.map { min($0, 2) }
       }
     }
     let values = k.pointer("values", to: UInt16.self)
