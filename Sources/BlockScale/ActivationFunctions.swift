@@ -3,13 +3,14 @@
 // The scalar functions of activations, in FP32 and in this order of operations.
 //
 // All back ends agree to the bit: they call these, or have the same operations. σ and SiLU are right
-// within five units in the last place, and zero below −88.7, where e^−x overflows. Φ is `(1 + erf) / 2`,
-// as COAT has it, whose absolute error is 1e-7; far below zero, where Φ is smaller than that, GELU
-// keeps fewer digits.
+// within two units in the last place, and zero below −87.3, where σ is no longer a normal number. Φ is
+// `(1 + erf) / 2`, as COAT has it, whose absolute error is 1e-7; far below zero, where Φ is smaller than
+// that, GELU keeps fewer digits.
 
-/// 1 / (1 + e^−x).
+/// 1 / (1 + e^−x), zero where that is subnormal: GPUs take the reciprocal so.
 package func sigmoid(_ x: Float) -> Float {
-  1 / (1 + exponential(-x))
+  let sigma = 1 / (1 + exponential(-x))
+  return sigma < .leastNormalMagnitude ? 0 : sigma
 }
 
 /// x·σ(x).

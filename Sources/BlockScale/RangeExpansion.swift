@@ -82,7 +82,7 @@ private func powerOfTwo(_ n: Int32) -> Float {
 }
 
 /// e^x in FP32 arithmetic whose every operation is written down, so that all back ends have the same
-/// bits, within two units in the last place.
+/// bits, within one unit in the last place; products and sums are fused.
 ///
 /// Zero below −87.3, infinity above 88.7, NaN for NaN.
 package func exponential(_ x: Float) -> Float {
@@ -91,12 +91,21 @@ package func exponential(_ x: Float) -> Float {
   if x < low { return 0 }
   if x > high { return .infinity }
   // Adding 1.5 · 2²³ leaves the nearest integer in the low bits.
-  let shifted = x * (1.442_695_04 as Float) + 12_582_912
+  let shifted = Float(12_582_912).addingProduct(x, 1.442_695_04)
   let n = shifted - 12_582_912
   // ln 2 in two parts, so that the remainder is exact enough.
-  let z = (x - n * (0.693_359_375 as Float)) - n * (-2.121_944_40e-4 as Float)
+  let z = x.addingProduct(n, -0.693_359_375).addingProduct(n, 2.121_944_40e-4)
+  let series = ExponentialSeries.coefficients.dropLast().reversed()
+    .reduce(ExponentialSeries.coefficients[6]) { $1.addingProduct($0, z) }
   let exponent = Int32(bitPattern: shifted.bitPattern) &- 0x4B40_0000
   // Two factors, since 2¹²⁸ is no FP32 number.
   let half = exponent >> 1
-  return exponentialSeries(z) * powerOfTwo(half) * powerOfTwo(exponent - half)
+  return series * powerOfTwo(half) * powerOfTwo(exponent - half)
+}
+
+/// The coefficients of e^z for |z| up to ln 2 / 2, from the constant on: minimax, within 3.1e-9.
+package enum ExponentialSeries {
+  package static let coefficients: [Float] = [
+    1, 1, 0x1.fffffcp-2, 0x1.555492p-3, 0x1.5558f2p-5, 0x1.123a2p-7, 0x1.6a23dp-10,
+  ]
 }

@@ -30,10 +30,11 @@ package struct MatrixShape: Sendable, Hashable {
     guard rows > 0, columns > 0 else {
       throw KernelError("A matrix of \(rows)x\(columns) holds nothing that a kernel could work on.")
     }
-    // Padding and the columns beyond the last warp must not wrap.
-    guard rows < 1 << 31, columns < 1 << 31 else {
+    // Padding, the columns beyond the last warp and the bytes of a row must not wrap.
+    guard rows < 1 << 31, columns < 1 << 30 else {
       throw KernelError(
-        "A matrix of \(rows)x\(columns) is too large: kernels count rows and columns to 2³¹.")
+        "A matrix of \(rows)x\(columns) is too large: kernels count rows to 2³¹ and columns to "
+          + "2³⁰.")
     }
     self.rows = rows
     self.columns = columns

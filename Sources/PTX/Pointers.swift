@@ -149,17 +149,18 @@ package typealias SharedPointer<Element: MemoryElement> = Pointer<Shared, Elemen
 
 extension Pointer where Space == Global {
   /// The element at an index.
-  package subscript(_ index: Value<UInt32>) -> Pointer {
-    Pointer(
-      address: index.multipliedWide(by: Value(Element.scalar.byteCount), adding: address),
-      offset: offset)
-  }
+  package subscript(_ index: Value<UInt32>) -> Pointer { self[index.widened] }
 
   /// The element at an index beyond 32 bits.
   package subscript(_ index: Value<UInt64>) -> Pointer {
-    Pointer(
-      address: index.multiplied(by: Value(Element.scalar.byteCount), adding: address),
-      offset: offset)
+    // Of a shift and a sum `ptxas` makes two instructions, of a product by a constant up to six.
+    let shift = Element.scalar.byteCount.trailingZeroBitCount
+    return Pointer(address: (shift == 0 ? index : index << shift) + address, offset: offset)
+  }
+
+  /// The element `rows` times a distance in bytes further, by one instruction.
+  package func advanced(rows: Value<UInt32>, of rowBytes: Value<UInt32>) -> Pointer {
+    Pointer(address: rows.multipliedWide(by: rowBytes, adding: address), offset: offset)
   }
 }
 

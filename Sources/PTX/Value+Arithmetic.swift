@@ -54,11 +54,18 @@ extension Value where Type: IntegerRegisterValue {
     right == 1 ? left : left * Value(right)
   }
   package static func / (left: Value, right: Value) -> Value { left.binary(.divide, right) }
+  /// Of unsigned numbers by a power of two it is a shift: `ptxas` divides by what it is told.
   package static func / (left: Value, right: Int) -> Value {
-    right == 1 ? left : left / Value(right)
+    if !Type.isSigned, right > 0, right & (right - 1) == 0 {
+      return right == 1 ? left : left >> right.trailingZeroBitCount
+    }
+    return left / Value(right)
   }
   package static func % (left: Value, right: Value) -> Value { left.binary(.remainder, right) }
-  package static func % (left: Value, right: Int) -> Value { left % Value(right) }
+  package static func % (left: Value, right: Int) -> Value {
+    !Type.isSigned && right > 0 && right & (right - 1) == 0
+      ? left & (right - 1) : left % Value(right)
+  }
   package static func & (left: Value, right: Value) -> Value { left.binary(.and, right) }
   package static func & (left: Value, right: Int) -> Value { left & Value(right) }
   package static func | (left: Value, right: Value) -> Value { left.binary(.or, right) }

@@ -218,6 +218,9 @@ static void BS_NAME(bs_narrow)(const float *row, size_t count, uint16_t *values)
   }
 }
 
+/// a·b + c, rounded once, with or without an instruction for it.
+BS_INLINE f32x16 fused16(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
+
 /// As `sigmoid` in ActivationFunctions.swift, bit for bit.
 static void BS_NAME(bs_sigmoid)(const float *row, size_t count, float *result) {
 #pragma STDC FP_CONTRACT OFF
@@ -227,15 +230,22 @@ static void BS_NAME(bs_sigmoid)(const float *row, size_t count, float *result) {
     const i32x16 is_low = x < low, is_high = x > high;
     const f32x16 clamped =
       (f32x16)select16(is_low, (i32x16)low, select16(is_high, (i32x16)high, (i32x16)x));
-    const f32x16 shifted = clamped * splat(1.44269504f) + splat(12582912);
+    const f32x16 shifted = fused16(clamped, splat(1.44269504f), splat(12582912));
     const f32x16 n = shifted - splat(12582912);
-    const f32x16 r = (clamped - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
-    const f32x16 series = exponential_series(r);
+    const f32x16 z =
+      fused16(n, splat(2.12194440e-4f), fused16(n, splat(-0.693359375f), clamped));
+    f32x16 series = fused16(splat(0x1.6a23dp-10f), z, splat(0x1.123a2p-7f));
+    series = fused16(series, z, splat(0x1.5558f2p-5f));
+    series = fused16(series, z, splat(0x1.555492p-3f));
+    series = fused16(series, z, splat(0x1.fffffcp-2f));
+    series = fused16(series, z, splat(1));
+    series = fused16(series, z, splat(1));
     const i32x16 exponent = (i32x16)shifted - 0x4B400000;
     const i32x16 half = exponent >> 1;
     const f32x16 finite =
       series * (f32x16)((half + 127) << 23) * (f32x16)((exponent - half + 127) << 23);
     const i32x16 bounded = select16(is_high, splat_int(0x7F800000), (i32x16)finite);
-    STORE(result + i, splat(1) / (splat(1) + (f32x16)(bounded & ~is_low)));
+    const f32x16 sigma = splat(1) / (splat(1) + (f32x16)(bounded & ~is_low));
+    STORE(result + i, (f32x16)((i32x16)sigma & ~(sigma < splat(0x1p-126f))));
   }
 }

@@ -116,9 +116,11 @@ import _BlockScaleTestSupport
       let x = Float(index) / 40
       let exact = Double(x)
       let sigma = 1 / (1 + Double.exp(-exact))
-      #expect((Double(sigmoid(x)) - sigma).magnitude <= sigma * 0x1p-22 + 3e-39)
+      // Zero where σ would be subnormal.
+      #expect((Double(sigmoid(x)) - sigma).magnitude <= sigma * 0x1p-22 + 0x1p-126)
       #expect(
-        (Double(silu(x)) - exact * sigma).magnitude <= (exact * sigma).magnitude * 0x1p-22 + 3e-37)
+        (Double(silu(x)) - exact * sigma).magnitude
+          <= (exact * sigma).magnitude * 0x1p-22 + 88 * 0x1p-126)
       #expect((Double(siluDerivative(x)) - Self.slope(Self.exactSiLU, exact)).magnitude < 1e-6)
       #expect((Double(gelu(x)) - Self.exactGELU(exact)).magnitude < 1e-7 * max(1, exact.magnitude))
       #expect((Double(geluDerivative(x)) - Self.slope(Self.exactGELU, exact)).magnitude < 2e-6)
@@ -127,6 +129,31 @@ import _BlockScaleTestSupport
       #expect(silu(x) == x && silu(-x) == 0 && gelu(x) == x && gelu(-x) == 0)
       #expect(siluDerivative(x) == 1 && siluDerivative(-x) == 0)
       #expect(geluDerivative(x) == 1 && geluDerivative(-x) == 0)
+    }
+  }
+
+  /// No sum lies so close to 2^126 that a reciprocal off by a unit could end on the other side.
+  ///
+  /// Kernels leave it to the instruction which σ is zero.
+  @Test func sigmaIsZeroWhereItWouldBeSubnormal() {
+    let limit: Float = 0x1p126
+    let wrong = (Float(86).bitPattern...Float(88.7).bitPattern).filter { bits in
+      let x = Float(bitPattern: bits)
+      let sum = 1 + exponential(x)
+      let distance = Int(sum.bitPattern) - Int(limit.bitPattern)
+      return distance.magnitude <= 4 || (sigmoid(-x) == 0) != (sum > limit)
+    }
+    #expect(wrong.isEmpty)
+    #expect(sigmoid(-.infinity) == 0 && sigmoid(.infinity) == 1 && sigmoid(.nan).isNaN)
+  }
+
+  /// Over its range, in units in the last place.
+  @Test func exponentialIsWithinAUnit() {
+    for index in -87_300...88_700 {
+      let x = Float(index) / 1000
+      let exact = Double.exp(Double(x))
+      let unit = Double(Float(exact).ulp)
+      #expect((Double(exponential(x)) - exact).magnitude <= unit, "e^\(x)")
     }
   }
 

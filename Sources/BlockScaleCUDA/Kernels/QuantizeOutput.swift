@@ -21,7 +21,7 @@ struct CodeWriter {
     // Rows of four-bit codes end on a whole byte.
     let rowBytes = isNarrow ? (columns + 1) >> 1 : columns
     let firstByte = isNarrow ? column >> 1 : column
-    let place = codes[row.multipliedWide(by: rowBytes, adding: firstByte.widened)]
+    let place = codes[firstByte].advanced(rows: row, of: rowBytes)
     if isAligned {
       place.assuming(UInt32.self).store(words, if: isRow .& (column .< columns))
       return

@@ -10,7 +10,13 @@ extension QuantizeRule {
     let greatest = element.greatestFiniteMagnitude
     switch recipe {
     case .deepseek:
-      return multiplying { (maximum($0, Value(1e-4)) / greatest) }
+      // Scales of finite maxima lie from 2^-30 to 2^120, where neither step leaves the normal numbers;
+      // others are replaced.
+      return { a in
+        let scale = maximum(a, Value(1e-4)).divided(by: greatest)
+        return BlockChoice(
+          scaleCode: scale.bits, factor: scale.reciprocalOfNormal, divides: false)
+      }
     case .deepseekUE8M0:
       return multiplying {
         (deepseekExponent(maximum($0, Value(1e-4)) / greatest) << 23).floatFromBits

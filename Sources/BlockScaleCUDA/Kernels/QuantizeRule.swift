@@ -143,6 +143,24 @@ extension Value where Type == Float {
   }
 }
 
+extension Value where Type == Float {
+  /// The quotient rounded to nearest even, of a normal number by a constant, if the quotient is normal
+  /// too: the product with the reciprocal and one step of correction, without a test for the rest.
+  func divided(by divisor: Float) -> Value {
+    let reciprocal = Value(1 / divisor)
+    let product = self * reciprocal
+    let rest = product.multiplied(by: Value(-divisor), adding: self)
+    return rest.multiplied(by: reciprocal, adding: product)
+  }
+
+  /// The reciprocal rounded to nearest even, from 2^-126 to 2^126, without a test for the rest.
+  var reciprocalOfNormal: Value {
+    let guess = approximateReciprocal
+    let error = (-self).multiplied(by: guess, adding: Value(1))
+    return guess.multiplied(by: error, adding: guess)
+  }
+}
+
 extension Value where Type == UInt32 {
   /// `max(self - amount, 0)`.
   func lowered(by amount: Int) -> Value { maximum(self, Value(amount)) - amount }

@@ -86,6 +86,14 @@ package struct QuantizeTiles: Kernel {
   }
 
   package func body(_ k: KernelBuilder) {
+    if !k.has(.float8Conversion) {
+      // Converting by hand takes more registers.
+      if rule.source == .float32 || output == .matrix {
+        k.bounds.minimumBlocks = nil
+      } else if output == .both, !isSquare {
+        k.bounds.minimumBlocks = bounds.minimumBlocks.map { min($0, 2) }
+      }
+    }
     let values = k.pointer("values", to: UInt16.self)
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let tensor = rule.usesTensorMaximum ? TensorLevel(k, rule) : nil
@@ -101,9 +109,8 @@ package struct QuantizeTiles: Kernel {
     }
     let tile = output != .matrix ? TurnedTile(k, format: rule.source) : nil
     if let tile {
-      for (index, run) in runs.enumerated() {
-        tile.store(run, row: work.rowInTile + 2 * index, chunk: work.lane & 15)
-      }
+      let place = tile.place(row: work.rowInTile, chunk: work.lane & 15)
+      for (index, run) in runs.enumerated() { place.store(run, below: 2 * index) }
     }
     let shared = isSquare && blockLength == Self.extent ? work.squareChoice(runs) : nil
     if output != .transpose {

@@ -20,7 +20,12 @@ struct TurnedTile {
     self.k = k
     self.format = format
     rowBytes = QuantizeTiles.extent * format.byteCount
-    base = k.shared(UInt32.self, count: QuantizeTiles.extent * rowBytes / 4, alignment: 128)
+    base = k.shared(UInt32.self, count: Self.byteCount(format) / 4, alignment: 128)
+  }
+
+  /// The shared memory of a tile.
+  static func byteCount(_ format: SourceFormat) -> Int {
+    QuantizeTiles.extent * QuantizeTiles.extent * format.byteCount
   }
 
   /// What chunk numbers of a row are exchanged by.
@@ -34,16 +39,34 @@ struct TurnedTile {
     SharedPointer(address: base.address + bytes)
   }
 
-  /// Keeps eight values of a row, of which `chunk` counts.
-  func store(_ run: SourceRun, row: Value<UInt32>, chunk number: Value<UInt32>) {
-    if format == .float32 {
-      for half in 0..<2 {
-        pointer(chunk(number << 1 | half, row: row)).store(
-          Array(run.words[4 * half..<4 * half + 4]))
-      }
-    } else {
-      pointer(chunk(number, row: row)).store(run.words)
+  /// Where a thread keeps runs of rows that are exchanged alike: at even distances below 16, from the
+  /// first or second of 16.
+  struct Place {
+    fileprivate let rowBytes: Int
+    /// Of one run, or of either half of one of FP32.
+    fileprivate let pointers: [SharedPointer<UInt32>]
+
+    /// The place so many rows below.
+    func below(_ rows: Value<UInt32>) -> Place {
+      let distance = rows * rowBytes
+      return Place(
+        rowBytes: rowBytes,
+        pointers: pointers.map { SharedPointer(address: $0.address + distance) })
     }
+
+    /// Keeps eight values of the row `below` this one.
+    func store(_ run: SourceRun, below rows: Int) {
+      for (half, pointer) in pointers.enumerated() {
+        pointer.advanced(by: rows * rowBytes / 4)
+          .store(Array(run.words[4 * half..<4 * half + 4]))
+      }
+    }
+  }
+
+  /// The place of eight values of a row, of which `chunk` counts.
+  func place(row: Value<UInt32>, chunk number: Value<UInt32>) -> Place {
+    let chunks = format == .float32 ? [number << 1, number << 1 | 1] : [number]
+    return Place(rowBytes: rowBytes, pointers: chunks.map { pointer(chunk($0, row: row)) })
   }
 
   /// Values of eight columns, of which `chunk` counts: each lane gets those of one column, two runs

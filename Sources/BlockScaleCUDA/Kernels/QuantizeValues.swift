@@ -127,9 +127,9 @@ struct SourceReader {
 
   /// Eight values; those outside the matrix are zero.
   func run(row: Value<UInt32>, column: Value<UInt32>) -> SourceRun {
-    let place = values.assuming(UInt8.self)[
-      row.multipliedWide(by: columns, adding: column.widened)
-        .multiplied(by: Value(format.byteCount), adding: Value(0))]
+    let shift = format.byteCount.trailingZeroBitCount
+    let place = values.assuming(UInt8.self)[column.widened << shift]
+      .advanced(rows: row, of: columns << shift)
     let isRow = row .< rows
     return SourceRun(k, format, at: place, isAligned: isAligned) {
       isRow .& (column + $0 .< columns)

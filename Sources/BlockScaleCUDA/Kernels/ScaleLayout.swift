@@ -88,6 +88,13 @@ struct ScaleWriter {
     grid = ScaleGrid(layout, rows: rows, columns: columns)
   }
 
+  /// The first of two writers of grids of the same shape where the predicate holds, else the second.
+  init(_ predicate: Value<Bool>, _ first: ScaleWriter, else second: ScaleWriter) {
+    format = first.format
+    scales = GlobalPointer(address: predicate.select(first.scales.address, second.scales.address))
+    grid = first.grid
+  }
+
   /// Writes the scale of a block in the lanes that lead one; outside the grid a zero, if the layout
   /// has a place for it.
   func store(

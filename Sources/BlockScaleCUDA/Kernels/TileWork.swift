@@ -18,6 +18,7 @@ struct TileWork {
   private let choose: ScaleChooser
   private let rows: Value<UInt32>
   private let columns: Value<UInt32>
+  private let bandShift: Value<UInt32>
   /// The tile's row in the grid of tiles.
   private let tileRow: Value<UInt32>
   private let warp: Value<UInt32>
@@ -42,14 +43,16 @@ struct TileWork {
     choose = tiles.rule.chooser(k, tensorMaximum: tensorMaximum)
     lane = k.lane
     warp = k.warp
-    tileRow = k.special(.blockZ).multiplied(by: k.special(.blocksY), adding: k.special(.blockY))
-    (firstRow, firstColumn) = (tileRow << 7, k.special(.blockX) << 7)
+    bandShift = k.uint32("bandShift")
+    tileRow = TileOrder.tileRow(k, bandShift: bandShift)
+    firstRow = tileRow << 7
+    firstColumn = TileOrder.tileColumn(k, bandShift: bandShift) << 7
     column = firstColumn + ((lane & 15) << 3)
     rowInTile = warp << 4 | lane >> 4
   }
 
   /// Read again where it is needed, which keeps a register free.
-  private var tileColumn: Value<UInt32> { k.special(.blockX) }
+  private var tileColumn: Value<UInt32> { TileOrder.tileColumn(k, bandShift: bandShift) }
 
   private var rule: QuantizeRule { tiles.rule }
   private var blockLength: Int { tiles.blockLength }
@@ -103,11 +106,33 @@ struct TileWork {
   ) {
     let runs = tiles.isRotated ? runs.map { HadamardTransform(k).rotated($0) } : runs
     let choices =
-      shared.map { choice in runs.map { _ in choice } } ?? rowChoices(runs, firstRow, target)
+      shared.map { choice in runs.map { _ in choice } }
+      ?? (isSquare ? squareChoices(runs, target) : rowChoices([runs], firstRow, [target]))
     if let shared {
       target.scales.store(
         shared.scaleCode, row: tileRow, column: tileColumn, if: k.thread .== 0)
     }
+    storeRows(runs, choices, firstRow: firstRow, to: target)
+  }
+
+  /// Writes the codes and scales of as many runs of each of some results, whose choices lanes share.
+  ///
+  /// - Parameters:
+  ///   - runs: Of each result, two rows apart.
+  ///   - targets: One or two results of the same shape, in 1×128 blocks.
+  func storeRows(_ runs: [[SourceRun]], firstRow: Value<UInt32>, to targets: [Result]) {
+    let choices = rowChoices(runs, firstRow, targets)
+    for (index, target) in targets.enumerated() {
+      let count = runs[index].count
+      storeRows(
+        runs[index], Array(choices[index * count..<(index + 1) * count]), firstRow: firstRow,
+        to: target)
+    }
+  }
+
+  private func storeRows(
+    _ runs: [SourceRun], _ choices: [BlockChoice], firstRow: Value<UInt32>, to target: Result
+  ) {
     for (index, run) in runs.enumerated() {
       let row = firstRow + 2 * index
       let place = tiles.isStochastic ? row.multipliedWide(by: columns, adding: column.widened) : nil
@@ -116,29 +141,40 @@ struct TileWork {
     }
   }
 
-  /// The choices of the blocks that a thread's runs lie in, whose scales are stored.
-  private func rowChoices(
-    _ runs: [SourceRun], _ firstRow: Value<UInt32>, _ target: Result
-  ) -> [BlockChoice] {
+  /// The choice of the square block that a thread's runs lie in, whose scale is stored.
+  private func squareChoices(_ runs: [SourceRun], _ target: Result) -> [BlockChoice] {
+    precondition(runs.count == Self.runsPerThread, "a warp has the rows of square blocks")
     let largest = runs.map { $0.largest(ignoringNaN: rule.hidesNonFinite) }
-    if isSquare {
-      precondition(runs.count == Self.runsPerThread, "a warp has the rows of square blocks")
-      let ofBlock = largest.dropFirst().reduce(largest[0]) { $0.combined($1) }
-        .reduced(over: [1, 16])
-      let choice = choose(ofBlock.float())
-      // A warp has 16 rows; the even lanes of its first half lead a block each.
-      target.scales.store(
-        choice.scaleCode, row: tileRow << 3 | warp, column: column / blockLength,
-        if: (lane & 17) .== 0)
-      return runs.map { _ in choice }
-    }
+    let ofBlock = largest.dropFirst().reduce(largest[0]) { $0.combined($1) }
+      .reduced(over: [1, 16])
+    let choice = choose(ofBlock.float())
+    // A warp has 16 rows; the even lanes of its first half lead a block each.
+    target.scales.store(
+      choice.scaleCode, row: tileRow << 3 | warp, column: column / blockLength,
+      if: (lane & 17) .== 0)
+    return runs.map { _ in choice }
+  }
+
+  /// The choices of the blocks that a thread's runs of each result lie in, whose scales are stored.
+  private func rowChoices(
+    _ runs: [[SourceRun]], _ firstRow: Value<UInt32>, _ targets: [Result]
+  ) -> [BlockChoice] {
+    let largest = runs.flatMap { $0.map { $0.largest(ignoringNaN: rule.hidesNonFinite) } }
     let ofLanes = LaneChoices(largest, lanes: blockLength / SourceRun.count, lane: lane, choose)
+    let count = runs[0].count
     for (index, choice) in ofLanes.own.enumerated() {
-      target.scales.store(
-        choice.scaleCode, row: firstRow + (ofLanes.firstOwn + index) * 2,
-        column: column / blockLength, if: ofLanes.isFirst)
+      let block = ofLanes.firstOwn + index
+      let isFirstResult = block .< count
+      let scales =
+        targets.count == 1
+        ? targets[0].scales
+        : ScaleWriter(isFirstResult, targets[0].scales, else: targets[1].scales)
+      let run = targets.count == 1 ? block : isFirstResult.select(block, block - count)
+      scales.store(
+        choice.scaleCode, row: firstRow + run * 2, column: column / blockLength,
+        if: ofLanes.isFirst)
     }
-    return runs.indices.map { ofLanes.factor(ofBlock: $0) }
+    return largest.indices.map { ofLanes.factor(ofBlock: $0) }
   }
 
   // MARK: Columns

@@ -7,30 +7,16 @@ import PTX
 // operations in the same order, but for those whose result is the same number.
 
 extension KernelBuilder {
-  /// σ of values, several at a time, so that what few of them need costs one test.
-  ///
-  /// NaN gives 1: whoever multiplies by the value gets NaN.
-  func sigmoids(_ values: [Value<Float>]) -> [Value<Float>] {
-    let lowest: Float = -87
-    let results = values.map { value in
-      // Beyond 87 σ is 1 as at it. The sum lies between 1 and 2^126, where a step from the
-      // instruction's reciprocal gives the one that is rounded to nearest.
-      let sum = exponential(-minimum(value, Value(-lowest))) + 1
-      let guess = sum.approximateReciprocal
-      let error = (-sum).multiplied(by: guess, adding: Value(1))
-      return variable(guess.multiplied(by: error, adding: guess))
-    }
-    when(reduced(values) { minimum($0, $1) } .< lowest) {
-      for (result, value) in zip(results, values) {
-        // Larger ones become infinite.
-        let limit: Float = 88.72283
-        let sigma = (exponential(minimum(-value, Value(limit))) + 1).reciprocal
-        let flushed = (-value .> limit).select(Value<Float>(0), sigma)
-        result.set(flushed, if: value .< lowest)
-      }
-    }
-    return results.map { $0.value }
+  /// σ of a value; NaN gives a number, and whoever multiplies by the value gets NaN.
+  func sigmoid(_ value: Value<Float>) -> Value<Float> {
+    // Beyond 87 σ is 1 as at it. Below −87.3 it is subnormal, of which the instruction makes the zero
+    // that it is to be and the step leaves it; −88 has the same and a finite sum.
+    let sum = exponential(-maximum(minimum(value, Value(87)), Value(-88))) + 1
+    return sum.reciprocalOfNormal
   }
+
+  /// σ of values.
+  func sigmoids(_ values: [Value<Float>]) -> [Value<Float>] { values.map { sigmoid($0) } }
 
   /// x·σ(x) of values.
   func silus(_ values: [Value<Float>]) -> [Value<Float>] {
@@ -77,15 +63,15 @@ extension KernelBuilder {
 
   /// e^x for x from −87.33654 to 88.72283.
   func exponential(_ x: Value<Float>) -> Value<Float> {
-    let shifted = x * 1.442_695_04 + 12_582_912
+    let shifted = x.multiplied(by: Value(1.442_695_04), adding: Value(12_582_912))
     let n = shifted - 12_582_912
-    // The product with the short part of ln 2 is exact, so one rounding is as good as two.
-    let z =
-      n.multiplied(by: Value(-0.693_359_375 as Float), adding: x) - n * (-2.121_944_40e-4 as Float)
-    var series = z * (1 / 5040 as Float) + (1 / 720 as Float)
-    for coefficient in [1 / 120 as Float, 1 / 24 as Float, 1 / 6 as Float, 0.5, 1, 1] {
-      series = series * z + coefficient
-    }
+    let z = n.multiplied(
+      by: Value(2.121_944_40e-4 as Float),
+      adding: n.multiplied(by: Value(-0.693_359_375 as Float), adding: x))
+    let coefficients = ExponentialSeries.coefficients
+    let series = coefficients[..<5].reversed().reduce(
+      z.multiplied(by: Value(coefficients[6]), adding: Value(coefficients[5]))
+    ) { $0.multiplied(by: z, adding: Value($1)) }
     // The power of two is added to the exponent; what lies above it in the sum is shifted out.
     return (series.bits + (shifted.bits << 23)).floatFromBits
   }

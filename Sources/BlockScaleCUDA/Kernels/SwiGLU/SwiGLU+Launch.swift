@@ -32,8 +32,7 @@ extension SwiGLUForward {
     arguments["scales"] = .pointer(result.matrix.scales)
     arguments["transposedCodes"] = .pointer(result.transpose.codes)
     arguments["transposedScales"] = .pointer(result.transpose.scales)
-    return KernelLaunch(
-      try library.tree(of: self), grid: try tiles.grid(shape), arguments: arguments)
+    return try tiles.launch(of: library.tree(of: self), shape: shape, arguments: arguments)
   }
 }
 
@@ -61,8 +60,7 @@ extension SwiGLUBackward {
       arguments["\(name)Codes"] = .pointer(matrix.codes)
       arguments["\(name)Scales"] = .pointer(matrix.scales)
     }
-    return KernelLaunch(
-      try library.tree(of: self), grid: try tiles.grid(shape), arguments: arguments)
+    return try tiles.launch(of: library.tree(of: self), shape: shape, arguments: arguments)
   }
 }
 

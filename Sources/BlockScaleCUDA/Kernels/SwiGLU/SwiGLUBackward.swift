@@ -38,12 +38,15 @@ package struct SwiGLUBackward: Kernel {
 
   package var name: String { "swiglu_backward_\(input.rawValue)_" + tiles.name }
   package var bounds: LaunchBounds {
-    // Row-major scales take more addresses, for which three blocks leave too few registers.
-    LaunchBounds(
-      threads: QuantizeTiles.threads, minimumBlocks: tiles.scaleLayout == .blockMajor ? 3 : 2)
+    // Reading and writing byte by byte takes more addresses than three blocks leave registers for.
+    LaunchBounds(threads: QuantizeTiles.threads, minimumBlocks: tiles.isAligned ? 3 : nil)
   }
 
   package func body(_ k: KernelBuilder) {
+    // Where shared memory holds fewer blocks, each may have more registers.
+    if k.target.maximumSharedBytes < 3 * 2 * TurnedTile.byteCount(.bfloat16) {
+      k.bounds.minimumBlocks = nil
+    }
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let work = TileWork(k, tiles, rows: rows, columns: columns)
     let readers = ["gate", "up"].map {
@@ -62,12 +65,13 @@ package struct SwiGLUBackward: Kernel {
       work.transpose(codes: "\($0)TransposedCodes", scales: "\($0)TransposedScales")
     }
     let shared = names.map { _ in TurnedTile(k, format: .bfloat16) }
+    let kept = shared.map { $0.place(row: work.rowInTile, chunk: work.lane & 15) }
     k.repeated(Value(TileWork.runsPerThread / Self.runsTogether)) { step in
-      let first = work.rowInTile + step * (2 * Self.runsTogether)
-      let places = (0..<Self.runsTogether).map { first + 2 * $0 }
+      let below = step * (2 * Self.runsTogether)
+      let firstRow = work.firstRow + work.rowInTile + below
       // All loads first.
-      let inputs = places.map { place in
-        let row = work.firstRow + place
+      let inputs = (0..<Self.runsTogether).map { index in
+        let row = firstRow + 2 * index
         return (
           readers.map { $0.values(row: row, column: work.column) },
           incoming.run(row: row, column: work.column)
@@ -77,13 +81,12 @@ package struct SwiGLUBackward: Kernel {
         gradients(k, gate: codes[0](), up: codes[1](), gradient.floats())
           .map { SourceRun(k, rounding: $0) }
       }
-      for index in names.indices {
-        for (place, run) in zip(places, runs) {
-          shared[index].store(run[index], row: place, chunk: work.lane & 15)
-        }
-        work.storeRows(
-          runs.map { $0[index] }, firstRow: work.firstRow + first, to: matrices[index])
+      for (result, place) in kept.enumerated() {
+        let place = place.below(below)
+        for (index, run) in runs.enumerated() { place.store(run[result], below: 2 * index) }
       }
+      work.storeRows(
+        names.indices.map { result in runs.map { $0[result] } }, firstRow: firstRow, to: matrices)
     }
     k.barrier()
     for (tile, transpose) in zip(shared, transposes) { work.storeColumns(of: tile, to: transpose) }
@@ -118,7 +121,7 @@ private struct BlockReader {
   /// Starts loading, and gives what ends it: code times scale, rounded to BF16; zero outside the matrix.
   func values(row: Value<UInt32>, column: Value<UInt32>) -> () -> [Value<Float>] {
     let isRow = row .< rows
-    let place = codes[row.multipliedWide(by: columns, adding: column.widened)]
+    let place = codes[column].advanced(rows: row, of: columns)
     let words: [Value<UInt32>] =
       isAligned
       ? place.assuming(UInt32.self).load(
@@ -139,7 +142,10 @@ private struct BlockReader {
         element == .e4m3
           ? k.values(of: $0, as: Float8E4M3.self) : k.values(of: $0, as: Float8E5M2.self)
       }
-      return SourceRun(k, rounding: decoded.map { $0 * scale }).floats()
+      // With zero below it, a value rounded to BF16 is the same in FP32.
+      return decoded.map {
+        k.pair(low: Value(0), high: $0 * scale, as: BFloat16.self).reinterpreted(as: Float.self)
+      }
     }
   }
 }

@@ -37,6 +37,10 @@ package struct SwiGLUForward: Kernel {
   }
 
   package func body(_ k: KernelBuilder) {
+    // Converting by hand takes more registers, and where shared memory holds fewer blocks, each may have
+    // more.
+    let held = k.target.maximumSharedBytes / TurnedTile.byteCount(.bfloat16)
+    k.bounds.minimumBlocks = min(k.has(.float8Conversion) ? 4 : 2, held)
     let sources = ["gate", "up"].map { k.pointer($0, to: UInt16.self) }
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let work = TileWork(k, tiles, rows: rows, columns: columns)
@@ -47,8 +51,10 @@ package struct SwiGLUForward: Kernel {
     }
     let (matrix, transpose) = (work.matrix(), work.transpose())
     let tile = TurnedTile(k, format: .bfloat16)
+    let kept = tile.place(row: work.rowInTile, chunk: work.lane & 15)
     k.repeated(Value(TileWork.runsPerThread / Self.runsTogether)) { step in
-      let first = work.rowInTile + step * (2 * Self.runsTogether)
+      let below = step * (2 * Self.runsTogether)
+      let first = work.rowInTile + below
       let inputs = (0..<Self.runsTogether).map { index in
         readers.map { $0.run(row: work.firstRow + first + 2 * index, column: work.column) }
       }
@@ -57,9 +63,8 @@ package struct SwiGLUForward: Kernel {
         let values = zip(zip(gate, k.sigmoids(gate)), input[1].floats()).map { $0.0 * $0.1 * $1 }
         return SourceRun(k, rounding: values)
       }
-      for (index, product) in products.enumerated() {
-        tile.store(product, row: first + 2 * index, chunk: work.lane & 15)
-      }
+      let place = kept.below(below)
+      for (index, product) in products.enumerated() { place.store(product, below: 2 * index) }
       work.storeRows(products, firstRow: work.firstRow + first, to: matrix)
     }
     k.barrier()
