@@ -146,7 +146,9 @@ let package = Package(
         "BlockScale", "BlockScaleCPU", "Minifloat", "Safetensors", "_BlockScaleTestSupport",
         .product(name: "RealModule", package: "swift-numerics"),
       ]),
+        "BlockScaleCUDA",
     .testTarget(
+        "PTX",
       name: "CUDADriverTests",
       dependencies: [
         "CUDADriver",
