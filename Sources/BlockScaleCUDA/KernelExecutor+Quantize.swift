@@ -119,8 +119,8 @@ private struct QuantizeRun: ~Copyable {
     }
     let library = KernelLibrary(for: executor.target)
     let shape = try MatrixShape(rows: matrix.rows, columns: matrix.columns)
-    let values = try DeviceBuffer.holding(matrix.values, on: executor)
-    let tensorLevel = try DeviceBuffer.holding([Float](repeating: 0, count: 2), on: executor)
+    let values = try DeviceBuffer(matrix.values, on: executor)
+    let tensorLevel = try DeviceBuffer([Float](repeating: 0, count: 2), on: executor)
     let kind: ScaleMaximum.Kind? =
       rule.usesTensorMaximum
       ? .finite : rule.isPerTensor ? rule.hidesNonFinite ? .numbers : .all : nil
@@ -213,7 +213,7 @@ private struct QuantizeRun: ~Copyable {
   /// The tensor scale that the kernel stored, after the launch.
   func tensorScale() throws -> TensorScale? {
     guard rule.usesTensorMaximum else { return nil }
-    let values = try [Float](deviceBytes: tensorLevel.bytes())
+    let values = try tensorLevel.elements(Float.self, count: 2)
     return TensorScale(values[1], isDivisor: scaleIsDivisor)
   }
 }
@@ -252,7 +252,8 @@ struct ResultBuffers<Element: BlockElement, Scale: BlockScaleValue>: ~Copyable {
   /// The matrix on the host.
   func matrix(tensorScale: TensorScale?) throws -> BlockScaledMatrix<Element, Scale> {
     let grid = blocking.grid(rows: rows, columns: columns)
-    let stored = try [Scale](deviceBytes: scales.bytes())
+    let stored = try scales.elements(
+      Scale.self, count: layout.count(rows: grid.rows, columns: grid.columns))
     return try BlockScaledMatrix(
       rows: rows, columns: columns, blocking: blocking, codes: codes.bytes(),
       scales: layout.linear(stored, rows: grid.rows, columns: grid.columns),
