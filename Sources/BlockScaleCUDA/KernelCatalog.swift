@@ -25,7 +25,7 @@ package struct KernelCatalogEntry: Sendable {
 /// configuration.
 package enum KernelCatalog {
   package static let entries: [KernelCatalogEntry] =
-    quantizers + tiles + tensors + dequantizers + scaleConversions + swiGLU
+    quantizers + tiles + wholeRows + tensors + dequantizers + scaleConversions + swiGLU
     + activation + norms + blockwiseProducts
 
   /// The entry of this name, or nothing.
