@@ -12,9 +12,6 @@ let package = Package(
     .library(name: "CUDADriver", targets: ["CUDADriver"]),
     .library(name: "BlockScaleLayers", targets: ["BlockScaleLayers"]),
     .library(name: "BlockScaleDifferentiation", targets: ["BlockScaleDifferentiation"]),
-    .library(name: "BlockScaleCUDA", targets: ["BlockScaleCUDA"]),
-    .library(name: "PTX", targets: ["PTX"]),
-    .library(name: "PTXEmulator", targets: ["PTXEmulator"]),
     .library(name: "Safetensors", targets: ["Safetensors"]),
     .library(name: "Checkpoints", targets: ["Checkpoints"]),
     .library(name: "Llama", targets: ["Llama"]),
@@ -149,7 +146,9 @@ let package = Package(
     .testTarget(
       name: "CUDADriverTests",
       dependencies: [
+        "BlockScaleCUDA",
         "CUDADriver",
+        "PTX",
         .product(name: "SystemPackage", package: "swift-system"),
       ]),
     .testTarget(
@@ -170,8 +169,8 @@ let package = Package(
     .testTarget(
       name: "BlockScaleCUDATests",
       dependencies: [
-        "BlockScale", "BlockScaleCPU", "BlockScaleCUDA", "Minifloat", "PTX", "PTXEmulator", "Safetensors",
-        "_BlockScaleTestSupport",
+        "BlockScale", "BlockScaleCPU", "BlockScaleCUDA", "Minifloat", "PTX", "PTXEmulator",
+        "Safetensors", "_BlockScaleTestSupport",
       ]),
     .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors"]),
     .testTarget(

@@ -106,7 +106,7 @@ extension Float4E2M1: BlockElement {
 }
 
 /// A scale format as a type.
-public protocol BlockScaleValue: Sendable, Hashable {
+public protocol BlockScaleValue: Sendable, Hashable, BitwiseCopyable {
   /// The same format as a value.
   static var scaleFormat: ScaleFormat { get }
 }

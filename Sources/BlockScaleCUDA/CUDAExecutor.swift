@@ -5,20 +5,24 @@ package import PTX
 
 /// Runs kernels on a GPU, in the order in which they are launched.
 ///
-/// Kernels are compiled at their first launch and kept. Not `Sendable`: each thread has its own.
+/// Kernels are loaded at their first launch and kept: out of the cache of machine code where an earlier
+/// run left them there, compiled otherwise. Not `Sendable`: each thread has its own.
 package final class CUDAExecutor: KernelExecutor {
   package let context: Context
   package let stream: Stream
   package let target: Target
-  private let cache: ModuleCache?
+  /// Where machine code is kept between runs, or nil where it is not.
+  package let cache: ModuleCache?
+  /// The kernels that were loaded, in their order.
+  package private(set) var loads: [KernelLoad] = []
   private var memory: [UInt64: Allocation] = [:]
   private var functions: [KernelTree: Function] = [:]
 
   /// Opens a GPU.
   ///
-  /// - Parameter cache: Where compiled kernels are kept between runs, or nil.
+  /// - Parameter cache: Where machine code is kept between runs, or nil to compile in each run.
   /// - Throws: `CUDAError`, or ``KernelError`` for a GPU that no target is for.
-  package init(_ device: Device, cache: ModuleCache? = nil) throws {
+  package init(_ device: Device, cache: ModuleCache? = .ofUser()) throws {
     guard let target = Target.for(device.computeCapability) else {
       throw KernelError(
         "\(device.name) is of compute capability \(device.computeCapability), for which there are no kernels."
@@ -97,12 +101,28 @@ package final class CUDAExecutor: KernelExecutor {
 
   private func function(for tree: KernelTree) throws -> Function {
     if let function = functions[tree] { return function }
-    let text = try tree.text
-    let module =
-      try cache?.module(ptx: text, in: context).take() ?? Module(ptx: text, in: context)
-    let function = try module.function(named: tree.name, dynamicSharedMemory: tree.sharedBytes)
+    let (function, load) = try load(tree, text: try tree.text)
     functions[tree] = function
+    loads.append(load)
     return function
+  }
+
+  /// Loads a text, without keeping the result for launches.
+  func load(_ tree: KernelTree, text: String) throws(CUDAError) -> (Function, KernelLoad) {
+    let start = ContinuousClock.now
+    let module: Module
+    let origin: ModuleCache.Origin
+    if let cache {
+      let entry = try cache.module(ptx: text, in: context)
+      origin = entry.origin
+      module = entry.take()
+    } else {
+      module = try Module(ptx: text, in: context)
+      origin = .notCached("there is no cache")
+    }
+    let function = try module.function(named: tree.name, dynamicSharedMemory: tree.sharedBytes)
+    let seconds = start.duration(to: .now) / .seconds(1)
+    return (function, KernelLoad(name: tree.name, origin: origin, seconds: seconds))
   }
 
   private func encoded(_ layout: TensorMapLayout) throws -> TensorMap {
@@ -114,6 +134,20 @@ package final class CUDAExecutor: KernelExecutor {
         elementType: element, extents: layout.extents, strides: layout.strides, box: layout.box,
         swizzle: swizzle),
       at: DeviceAddress(rawValue: layout.base), in: context)
+  }
+}
+
+/// How a kernel came to the GPU.
+package struct KernelLoad: Sendable {
+  package let name: String
+  package let origin: ModuleCache.Origin
+  /// From the text to a function that can be launched.
+  package let seconds: Double
+
+  package init(name: String, origin: ModuleCache.Origin, seconds: Double) {
+    self.name = name
+    self.origin = origin
+    self.seconds = seconds
   }
 }
 

@@ -15,12 +15,6 @@ package struct DeviceBuffer: ~Copyable {
     self.executor = executor
   }
 
-  /// Copies bytes into it.
-  package func upload(_ bytes: RawSpan) throws {
-    precondition(bytes.byteCount <= byteCount, "more bytes than were set aside")
-    try executor.upload(bytes, to: address)
-  }
-
   /// Sets memory aside and fills it.
   package init<Element: BitwiseCopyable>(_ elements: [Element], on executor: any KernelExecutor)
     throws
@@ -40,6 +34,12 @@ package struct DeviceBuffer: ~Copyable {
   }
 
   deinit { executor.free(address) }
+
+  /// Copies bytes into it.
+  package func upload(_ bytes: RawSpan) throws {
+    precondition(bytes.byteCount <= byteCount, "more bytes than were set aside")
+    try executor.upload(bytes, to: address)
+  }
 
   /// Copies the contents back, after all launches.
   package func bytes() throws -> [UInt8] {

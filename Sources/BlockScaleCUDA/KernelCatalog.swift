@@ -25,7 +25,7 @@ package struct KernelCatalogEntry: Sendable {
 /// configuration.
 package enum KernelCatalog {
   package static let entries: [KernelCatalogEntry] =
-    quantizers + tiles + tensors + dequantizers + scaleConversions + swiGLU
+    quantizers + tiles + wholeRows + tensors + dequantizers + scaleConversions + swiGLU
     + activation + norms + blockwiseProducts
 
   /// The entry of this name, or nothing.
@@ -213,25 +213,24 @@ package enum KernelCatalog {
   ) -> [any Kernel] {
     typealias E4M3 = Float8E4M3
     typealias E5M2 = Float8E5M2
-    let (g, r, a) = (groupSize, recipe, isAligned)
+    let settings = ActivationSettings(groupSize: groupSize, recipe: recipe, isAligned: isAligned)
     var kernels: [any Kernel] = [
-      MultiplyForward<E4M3, E4M3, E4M3>(groupSize: g, recipe: r, isAligned: a),
-      MultiplyBackward<E4M3, E4M3, E5M2>(groupSize: g, recipe: r, isAligned: a),
-      SiLUForward<E4M3, E4M3>(groupSize: g, recipe: r, isAligned: a),
-      GELUForward<E4M3, E4M3>(groupSize: g, recipe: r, isAligned: a),
-      ActivationBackward<E4M3, E5M2>(function: .silu, groupSize: g, recipe: r, isAligned: a),
-      ActivationBackward<E4M3, E5M2>(function: .gelu, groupSize: g, recipe: r, isAligned: a),
-      SwiGLUProduct<E4M3, E4M3>(groupSize: g, recipe: r, isAligned: a),
-      SwiGLUGradientsStage<E4M3, E5M2>(isWhole: true, groupSize: g, recipe: r, isAligned: a),
-      SwiGLUGradientsStage<E4M3, E5M2>(isWhole: false, groupSize: g, recipe: r, isAligned: a),
-      AddForward<E4M3, E4M3>(groupSize: g, recipe: r, isAligned: a),
-      AddForward<E4M3, E4M3>(residualIsFloat8: true, groupSize: g, recipe: r, isAligned: a),
-      AddBackward<E5M2>(groupSize: g, recipe: r, isAligned: a),
+      MultiplyForward<E4M3, E4M3, E4M3>(settings),
+      MultiplyBackward<E4M3, E4M3, E5M2>(settings),
+      SiLUForward<E4M3, E4M3>(settings),
+      GELUForward<E4M3, E4M3>(settings),
+      ActivationBackward<E4M3, E5M2>(.silu, settings),
+      ActivationBackward<E4M3, E5M2>(.gelu, settings),
+      SwiGLUProduct<E4M3, E4M3>(settings),
+      SwiGLUGradientsStage<E4M3, E5M2>(settings, isWhole: true),
+      SwiGLUGradientsStage<E4M3, E5M2>(settings, isWhole: false),
+      AddForward<E4M3, E4M3>(settings),
+      AddForward<E4M3, E4M3>(settings, residualIsFloat8: true),
+      AddBackward<E5M2>(settings),
     ]
     for source in SourceFormat.allCases {
       kernels += [true, false].map {
-        QuantizeGroups<E4M3>(
-          source: source, scalesAlone: $0, groupSize: g, recipe: r, isAligned: a)
+        QuantizeGroups<E4M3>(settings, source: source, scalesAlone: $0)
       }
     }
     return kernels

@@ -13,10 +13,8 @@ extension KernelExecutor {
     _ matrix: BlockScaledMatrix<Element, Scale>, as type: Value.Type = Value.self
   ) throws -> [Value] {
     let shape = try MatrixShape(rows: matrix.rows, columns: matrix.columns)
-    let codes = try DeviceBuffer.holding(matrix.codes, on: self)
-    // Scales are plain bits.
-    let scaleBytes = unsafe matrix.scales.withUnsafeBytes { unsafe Array($0) }
-    let scales = try DeviceBuffer.holding(scaleBytes, on: self)
+    let codes = try DeviceBuffer(matrix.codes, on: self)
+    let scales = try DeviceBuffer(matrix.scales, on: self)
     let values = try DeviceBuffer(
       byteCount: matrix.rows * matrix.columns * Value.sourceFormat.byteCount, on: self)
     let kernel = Dequantize(
@@ -29,7 +27,7 @@ extension KernelExecutor {
         in: KernelLibrary(for: target),
         matrix: BlockScaledAddresses(codes: codes.address, scales: scales.address),
         values: values.address, shape: shape, tensorScale: matrix.tensorScale?.value))
-    return try [Value](deviceBytes: values.bytes())
+    return try values.elements(Value.self, count: matrix.rows * matrix.columns)
   }
 
   /// Scales of a grid of blocks in another layout, as bytes.
@@ -39,7 +37,7 @@ extension KernelExecutor {
     _ bytes: [UInt8], rows: Int, columns: Int, byteCount: Int, from source: ScaleLayout,
     to target: ScaleLayout
   ) throws -> [UInt8] {
-    let from = try DeviceBuffer.holding(bytes, on: self)
+    let from = try DeviceBuffer(bytes, on: self)
     let to = try DeviceBuffer(
       byteCount: target.count(rows: rows, columns: columns) * byteCount, on: self)
     try launch(

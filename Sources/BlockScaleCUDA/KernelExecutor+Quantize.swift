@@ -27,8 +27,8 @@ extension KernelExecutor {
   ///
   /// Codes and scales are those of `BlockScaledMatrix.quantized` to the last bit.
   ///
-  /// - Parameter blocking: 1×16, 1×32, 1×64, 1×128, 16×16, 128×1, 128×128 or a whole tensor; may be left
-  ///   out for NVFP4 and MX.
+  /// - Parameter blocking: 1×16, 1×32, 1×64, 1×128, 16×16, 128×1, 128×128, a whole row or a whole tensor;
+  ///   may be left out for NVFP4 and MX.
   /// - Throws: ``BlockScaleError`` if the recipe does not define these formats or kernels do not have
   ///   it, ``KernelError`` if the target lacks what a kernel asks for, and what the executor throws.
   package func quantized<Element, Scale, Source: SourceValue>(
@@ -119,8 +119,8 @@ private struct QuantizeRun: ~Copyable {
     }
     let library = KernelLibrary(for: executor.target)
     let shape = try MatrixShape(rows: matrix.rows, columns: matrix.columns)
-    let values = try DeviceBuffer.holding(matrix.values, on: executor)
-    let tensorLevel = try DeviceBuffer.holding([Float](repeating: 0, count: 2), on: executor)
+    let values = try DeviceBuffer(matrix.values, on: executor)
+    let tensorLevel = try DeviceBuffer([Float](repeating: 0, count: 2), on: executor)
     let kind: ScaleMaximum.Kind? =
       rule.usesTensorMaximum
       ? .finite : rule.isPerTensor ? rule.hidesNonFinite ? .numbers : .all : nil
@@ -146,8 +146,8 @@ private struct QuantizeRun: ~Copyable {
         tensorMaximum: 1, perTensor: false)?.tensorScale?.isDivisor ?? false
   }
 
-  /// A whole tensor has one scale, which lies nowhere in particular.
-  var layout: ScaleLayout { blocking == .tensor ? .linear : options.scaleLayout }
+  /// The scales of whole rows, or of a whole tensor, lie one after the other in any case.
+  var layout: ScaleLayout { blocking.columns == .max ? .linear : options.scaleLayout }
 
   private var tensor: TensorLevelAddresses? {
     guard rule.usesTensorMaximum else { return nil }
@@ -165,6 +165,9 @@ private struct QuantizeRun: ~Copyable {
       ).launch(
         in: library, values: values.address, maximum: tensorLevel.address, matrix: result,
         shape: shape, seed: options.seed)
+    case (1, .max) where rule.element != .e2m1 && !isStochastic && !options.isRotated:
+      return try QuantizeWholeRows.chosen(rule, for: shape).launch(
+        in: library, values: values.address, matrix: result, shape: shape)
     case (1, 16), (1, 32), (1, 64), (1, 128), (16, 16):
       return try QuantizeRows(
         rule, blockRows: blocking.rows, blockColumns: blocking.columns,
@@ -213,7 +216,7 @@ private struct QuantizeRun: ~Copyable {
   /// The tensor scale that the kernel stored, after the launch.
   func tensorScale() throws -> TensorScale? {
     guard rule.usesTensorMaximum else { return nil }
-    let values = try [Float](deviceBytes: tensorLevel.bytes())
+    let values = try tensorLevel.elements(Float.self, count: 2)
     return TensorScale(values[1], isDivisor: scaleIsDivisor)
   }
 }
@@ -252,7 +255,8 @@ struct ResultBuffers<Element: BlockElement, Scale: BlockScaleValue>: ~Copyable {
   /// The matrix on the host.
   func matrix(tensorScale: TensorScale?) throws -> BlockScaledMatrix<Element, Scale> {
     let grid = blocking.grid(rows: rows, columns: columns)
-    let stored = try [Scale](deviceBytes: scales.bytes())
+    let stored = try scales.elements(
+      Scale.self, count: layout.count(rows: grid.rows, columns: grid.columns))
     return try BlockScaledMatrix(
       rows: rows, columns: columns, blocking: blocking, codes: codes.bytes(),
       scales: layout.linear(stored, rows: grid.rows, columns: grid.columns),

@@ -54,10 +54,10 @@ extension GridShape {
   /// - Throws: ``KernelError`` if there are more than a grid can have.
   init(tileRows: Int, tileColumns: Int) throws(KernelError) {
     let y = min(tileRows, 32_768)
-    let z = (tileRows + y - 1) / y
+    let z = tileRows.dividedUp(by: y)
     guard z <= 65_535 else {
       throw KernelError("A grid of \(tileRows)x\(tileColumns) tiles has too many rows.")
     }
-    self.init(x: tileColumns, y: y, z: z)
+    self.init(tileColumns, y, z)
   }
 }

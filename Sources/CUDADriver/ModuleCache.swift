@@ -10,13 +10,15 @@ public import SystemPackage
 /// same time. A folder that cannot be written costs time, never a result.
 ///
 /// Kernels that contain `setmaxnreg` are not kept here: the driver gives machine code away only through
-/// its linker, which ignores that instruction and spills registers instead. They go through
-/// ``Module/init(ptx:in:options:)`` and the driver's own cache.
+/// its linker, which compiles for separate compilation. That mode ignores the instruction (C7504),
+/// whatever register count is asked for, and spills registers instead; no option of the driver turns it
+/// off. Such kernels go through ``Module/init(ptx:in:options:)`` and the cache that the driver itself
+/// keeps (``Origin/driver``).
 public struct ModuleCache: Sendable {
   /// The folder; made when the first entry is written.
   public let directory: FilePath
 
-  /// A cache in a folder of the caller's choice, by custom `$XDG_CACHE_HOME/blockscale`.
+  /// A cache in a folder of the caller's choice.
   public init(directory: FilePath) {
     self.directory = directory
   }
@@ -27,6 +29,11 @@ public struct ModuleCache: Sendable {
     case cache
     /// Compiled, and kept in the folder.
     case compiled
+    /// Left to the driver, because of `setmaxnreg`.
+    ///
+    /// The driver compiles the text, or finds it in its own cache: `CUDA_CACHE_PATH`, by default
+    /// `~/.nv/ComputeCache`, unless `CUDA_CACHE_DISABLE=1`. It does not tell which.
+    case driver
     /// Compiled, and not kept, for this reason.
     case notCached(String)
   }
@@ -52,13 +59,10 @@ public struct ModuleCache: Sendable {
   public func module(
     ptx: String, in context: Context, options: JITOptions = JITOptions()
   ) throws(CUDAError) -> Entry {
-    func compiled(because reason: String) throws(CUDAError) -> Entry {
-      try Entry(
-        module: Module(ptx: ptx, in: context, options: options), origin: .notCached(reason))
+    func compiled(_ origin: Origin) throws(CUDAError) -> Entry {
+      try Entry(module: Module(ptx: ptx, in: context, options: options), origin: origin)
     }
-    if ptx.contains("setmaxnreg") {
-      return try compiled(because: "setmaxnreg is ignored by the driver's linker")
-    }
+    if ptx.contains("setmaxnreg") { return try compiled(.driver) }
     let key = Self.key(ptx: ptx, options: options, device: context.device)
     if let cubin = read(key) {
       do throws(CUDAError) {
@@ -76,7 +80,7 @@ public struct ModuleCache: Sendable {
       module = try Module(cubin: cubin, in: context)
     } catch {
       // What the linker refuses may still be fine. Where it is not, the compiler says so here too.
-      return try compiled(because: error.description)
+      return try compiled(.notCached(error.description))
     }
     do throws(Errno) {
       try write(cubin, key)
@@ -84,6 +88,16 @@ public struct ModuleCache: Sendable {
     } catch {
       return Entry(module: module, origin: .notCached("\(directory): \(error.description)"))
     }
+  }
+
+  /// Forgets a kernel; the next one to ask for it compiles it.
+  ///
+  /// - Parameters:
+  ///   - ptx: The text.
+  ///   - device: What it was compiled for.
+  ///   - options: What the compiler was asked for.
+  public func discard(ptx: String, for device: Device, options: JITOptions = JITOptions()) {
+    remove(Self.key(ptx: ptx, options: options, device: device))
   }
 
   /// The hash of all that machine code depends on.

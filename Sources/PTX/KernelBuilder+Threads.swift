@@ -107,13 +107,3 @@ extension Value where Type == Bool {
     return Value<UInt32>(result, k, uniform: true)
   }
 }
-
-extension Value where Type == UInt32 {
-  /// The largest of all lanes of the warp, by one instruction.
-  package var reducedWarpMaximum: Value {
-    let k = Self.builder(builder)
-    let result = k.register(.bits32)
-    k.append(.reduceWarp(.maximum, .u32, result, operand, mask: .immediate(0xFFFF_FFFF)))
-    return Value(result, k, uniform: true)
-  }
-}

@@ -131,7 +131,7 @@ package final class KernelBuilder {
     precondition(
       alignment > 0 && alignment <= 1024 && alignment & (alignment - 1) == 0,
       "\(name): shared memory is aligned to a power of two up to 1024")
-    let start = (sharedBytes + alignment - 1) / alignment * alignment
+    let start = sharedBytes.rounded(upTo: alignment)
     sharedBytes = start + bytes
     if sharedBytes > target.maximumSharedBytes {
       fail(

@@ -44,14 +44,12 @@ package struct GridShape: Hashable, Sendable {
   package var y: Int
   package var z: Int
 
-  package init(x: Int, y: Int = 1, z: Int = 1) {
+  /// Blocks in x, y and z.
+  package init(_ x: Int, _ y: Int = 1, _ z: Int = 1) {
     self.x = x
     self.y = y
     self.z = z
   }
-
-  /// Blocks in x, y and z.
-  package init(_ x: Int, _ y: Int = 1, _ z: Int = 1) { self.init(x: x, y: y, z: z) }
 
   /// All blocks.
   package var count: Int { x * y * z }

@@ -219,6 +219,9 @@ extension KernelBuilder {
 }
 
 extension Int {
+  /// Quotient, rounded up.
+  package func dividedUp(by divisor: Int) -> Int { (self + divisor - 1) / divisor }
+
   /// The next multiple.
   package func rounded(upTo multiple: Int) -> Int { (self + multiple - 1) / multiple * multiple }
 }

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A GPU architecture that text is written for.
-public struct Target: Hashable, Sendable, CustomStringConvertible {
+package struct Target: Hashable, Sendable, CustomStringConvertible {
   /// The name that PTX uses, `sm_90a` for example.
-  public let name: String
+  package let name: String
   /// Major and minor compute capability.
   package let capability: (major: Int, minor: Int)
   /// What it has beyond what all have.
   package let features: Set<Feature>
   /// Shared memory that one block can have, in bytes.
-  public let maximumSharedBytes: Int
+  package let maximumSharedBytes: Int
   /// The version of PTX that its features need.
   package let ptxVersion: String
 
   /// Names tell targets apart.
-  public static func == (left: Target, right: Target) -> Bool { left.name == right.name }
+  package static func == (left: Target, right: Target) -> Bool { left.name == right.name }
   /// Hashes the name.
-  public func hash(into hasher: inout Hasher) { hasher.combine(name) }
+  package func hash(into hasher: inout Hasher) { hasher.combine(name) }
 
   /// Its name.
-  public var description: String { name }
+  package var description: String { name }
 }
 
 extension Target {
@@ -43,16 +43,16 @@ extension Target {
   }
 
   /// Ampere: A100.
-  public static let sm80 = Target(
+  package static let sm80 = Target(
     name: "sm_80", capability: (8, 0), features: [], maximumSharedBytes: 166_912, ptxVersion: "8.1")
 
   /// Ada: RTX 40, L40.
-  public static let sm89 = Target(
+  package static let sm89 = Target(
     name: "sm_89", capability: (8, 9), features: [.float8Conversion], maximumSharedBytes: 101_376,
     ptxVersion: "8.1")
 
   /// Hopper: H100, H200.
-  public static let sm90a = Target(
+  package static let sm90a = Target(
     name: "sm_90a", capability: (9, 0),
     features: [
       .float8Conversion, .bfloat16Arithmetic, .mbarrier, .bulkCopy, .cluster, .multicast, .wgmma,
@@ -61,7 +61,7 @@ extension Target {
     maximumSharedBytes: 232_448, ptxVersion: "8.3")
 
   /// Blackwell for data centres: B200.
-  public static let sm100a = Target(
+  package static let sm100a = Target(
     name: "sm_100a", capability: (10, 0),
     features: [
       .float8Conversion, .float4Conversion, .scaleExponentConversion, .stochasticConversion,
@@ -71,7 +71,7 @@ extension Target {
     maximumSharedBytes: 232_448, ptxVersion: "8.7")
 
   /// Blackwell for workstations: RTX 50, RTX PRO 6000.
-  public static let sm120a = Target(
+  package static let sm120a = Target(
     name: "sm_120a", capability: (12, 0),
     features: [
       .float8Conversion, .float4Conversion, .scaleExponentConversion, .bfloat16Arithmetic,
@@ -81,16 +81,16 @@ extension Target {
     maximumSharedBytes: 101_376, ptxVersion: "8.7")
 
   /// Every target, oldest first.
-  public static let all: [Target] = [.sm80, .sm89, .sm90a, .sm100a, .sm120a]
+  package static let all: [Target] = [.sm80, .sm89, .sm90a, .sm100a, .sm120a]
 
   /// The target of this name, or nothing.
-  public static func named(_ name: String) -> Target? { all.first { $0.name == name } }
+  package static func named(_ name: String) -> Target? { all.first { $0.name == name } }
 }
 
 /// A kernel asks for what its target lacks, or its parts do not fit.
-public struct KernelError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct KernelError: Error, Hashable, Sendable, CustomStringConvertible {
   /// One sentence that names the kernel, the feature and the target.
-  public let description: String
+  package let description: String
 
   package init(_ description: String) { self.description = description }
 }

@@ -37,7 +37,7 @@ import Testing
     let xs = try DeviceBuffer(x, on: executor), ys = try DeviceBuffer(y, on: executor)
     try executor.launch(
       KernelLaunch(
-        kernel.tree(for: executor.target), grid: GridShape(x: (x.count + 255) / 256),
+        kernel.tree(for: executor.target), grid: GridShape((x.count + 255) / 256),
         arguments: [
           "x": .pointer(xs.address), "y": .pointer(ys.address), "a": .float(a),
           "count": .uint32(UInt32(x.count)),

@@ -8,6 +8,7 @@ import OrderedCollections
 import PTX
 import PTXEmulator
 import Safetensors
+import SystemPackage
 import Testing
 
 @testable import BlockScaleCommands
@@ -152,7 +153,67 @@ import Testing
     #expect(CheckResult(of: checks[2], on: EmulatedDevice(), isEmulated: false).outcome == .passed)
   }
 
+  @Test func doctorTellsWhereKernelsCameFrom() throws {
+    let cache = ModuleCache(directory: "/cache/blockscale")
+    let loads = KernelLoads(
+      [
+        KernelLoad(name: "a", origin: .compiled, seconds: 0.25),
+        KernelLoad(name: "b", origin: .cache, seconds: 0.25),
+        KernelLoad(name: "c", origin: .notCached("/cache: full"), seconds: 0.5),
+        KernelLoad(name: "d", origin: .driver, seconds: 1),
+        KernelLoad(name: "e", origin: .notCached("/cache: full"), seconds: 0),
+      ], cache: cache)
+    #expect(
+      loads.text == "5 kernels: 3 compiled in 0.75 s, 1 from /cache/blockscale in 0.25 s, "
+        + "1 by the driver and its cache in 1.00 s\nNot kept: /cache: full\n")
+    #expect(
+      loads.value
+        == .object([
+          "cache": JSONValue("/cache/blockscale"),
+          "compiled": .object(["count": JSONValue(3), "seconds": JSONValue(0.75)]),
+          "cached": .object(["count": JSONValue(1), "seconds": JSONValue(0.25)]),
+          "driver": .object(["count": JSONValue(1), "seconds": JSONValue(1.0)]),
+          "notKept": .array([JSONValue("/cache: full")]),
+        ]))
+    // What `--no-cache` asked for is no news.
+    let off = KernelLoads(
+      [KernelLoad(name: "a", origin: .notCached("there is no cache"), seconds: 1)], cache: nil)
+    #expect(off.text == "1 kernels: 1 compiled in 1.00 s\n")
+    #expect(off.value.members?["cache"] == .null)
+    #expect(try command(DoctorCommand.self, "doctor", "--no-cache").caching.cache == nil)
+  }
+
   // MARK: bench
+
+  @Test func benchTellsWhatKernelsCostBeforeTheirLaunch() throws {
+    let kernels = [
+      KernelPreparation(
+        name: "quantize", textSeconds: 0.001, compileSeconds: 0.1, loadSeconds: 0.0005,
+        origin: .cache),
+      KernelPreparation(
+        name: "multiply", textSeconds: nil, compileSeconds: 0.15, loadSeconds: 0.002,
+        origin: .driver),
+    ]
+    #expect(kernels[0].cells == ["quantize", "1.00 ms", "100.00 ms", "0.50 ms", "cached"])
+    #expect(kernels[1].cells == ["multiply", "–", "150.00 ms", "2.00 ms", "driver"])
+    let run = BenchmarkRun(device: "GPU", copy: 1e12, rows: [], kernels: kernels)
+    #expect(run.text.contains("\nBefore the first launch\nKernel"))
+    #expect(
+      run.value.members?["kernels"]
+        == .array([
+          .object([
+            "name": JSONValue("quantize"), "textSeconds": JSONValue(0.001),
+            "compileSeconds": JSONValue(0.1), "loadSeconds": JSONValue(0.0005),
+            "loadedFrom": JSONValue("cached"),
+          ]),
+          .object([
+            "name": JSONValue("multiply"), "compileSeconds": JSONValue(0.15),
+            "loadSeconds": JSONValue(0.002), "loadedFrom": JSONValue("driver"),
+          ]),
+        ]))
+    #expect(!BenchmarkRun(device: "CPU", copy: 1e12, rows: []).text.contains("launch"))
+    #expect(try command(BenchCommand.self, "bench", "--no-cache").caching.cache == nil)
+  }
 
   @Test func benchRefuses() {
     #expect(

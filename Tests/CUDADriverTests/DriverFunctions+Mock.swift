@@ -114,8 +114,8 @@ extension DriverFunctions {
     }
     cuModuleUnload = { MockDriver.destroy("cuModuleUnload", UInt64($0)) }
     unsafe cuModuleGetFunction = { out, _, name in
-      MockDriver.answer("cuModuleGetFunction") { _ in
-        guard unsafe String(cString: name) == "kernel" else { return 500 }
+      MockDriver.answer("cuModuleGetFunction") { state in
+        guard state.kernels.contains(unsafe String(cString: name)) else { return 500 }
         unsafe out.pointee = 0xF
         return 0
       }

@@ -97,7 +97,7 @@ struct GPUTests {
     _ = try Module(cubin: hopper, in: context).function(named: "kernel")
   }
 
-  /// Why ``ModuleCache`` compiles kernels with `setmaxnreg` anew: once this fails, it need not.
+  /// Why ``ModuleCache`` leaves kernels with `setmaxnreg` to the driver: once this fails, it need not.
   @Test func losesSetmaxnregInTheLinker() throws {
     let context = try context()
     guard context.device.computeCapability == ComputeCapability(major: 9, minor: 0) else { return }

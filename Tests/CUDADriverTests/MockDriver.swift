@@ -35,6 +35,8 @@ final class MockDriver: Sendable {
     var infoLog = "ptxas info : Used 32 registers"
     var errorLog = ""
 
+    /// The kernels of every module.
+    var kernels: Set<String> = ["kernel"]
     /// Images that were loaded, PTX as text.
     var images: [[UInt8]] = []
     var options: [Int32: UInt] = [:]

@@ -130,6 +130,30 @@ import Testing
     }
   }
 
+  @Test func forgets() throws {
+    try withCache { mock, context, cache, _ in
+      for ptx in [hopperPTX, ".target sm_80"] { _ = try origin(cache, context, ptx) }
+      cache.discard(ptx: hopperPTX, for: context.device, options: .init(lineInformation: true))
+      #expect(try names(in: cache.directory).count == 2)
+      cache.discard(ptx: hopperPTX, for: context.device)
+      #expect(try origin(cache, context, ".target sm_80") == .cache)
+      #expect(try origin(cache, context) == .compiled)
+    }
+  }
+
+  @Test(arguments: [
+    (["XDG_CACHE_HOME": "/cache", "HOME": "/home/user"], "/cache/blockscale"),
+    (["HOME": "/home/user"], "/home/user/.cache/blockscale"),
+    // Empty and relative ones are as good as missing.
+    (["XDG_CACHE_HOME": "", "HOME": "/home/user"], "/home/user/.cache/blockscale"),
+    (["XDG_CACHE_HOME": "cache", "HOME": "/home/user"], "/home/user/.cache/blockscale"),
+    (["XDG_CACHE_HOME": "/cache"], "/cache/blockscale"),
+    (["HOME": "home"], nil), ([:], nil),
+  ])
+  func isInTheUsersFolder(environment: [String: String], path: String?) {
+    #expect(ModuleCache.place { environment[$0] }?.string == path)
+  }
+
   @Test func goesOnWithoutAFolder() throws {
     try withCache { mock, context, _, folder in
       // A file where a folder would have to be.
@@ -150,7 +174,7 @@ import Testing
       let ptx = hopperPTX + "\nsetmaxnreg.inc.sync.aligned.u32 232;"
       let calls = try mock.calls {
         let origin = try origin(cache, context, ptx)
-        #expect(origin == .notCached("setmaxnreg is ignored by the driver's linker"))
+        #expect(origin == .driver)
       }
       #expect(calls == ["cuModuleLoadDataEx", "cuModuleUnload"])
       #expect(throws: Errno.self) { try names(in: cache.directory) }

@@ -5,7 +5,7 @@ import Minifloat
 import PTX
 
 extension KernelCheck {
-  /// The FP8 activation flow but for products and norms.
+  /// The FP8 activation flow but for norms.
   static var activation: [KernelCheck] {
     awkwardShapes.flatMap { shape in
       ActivationCase.variants.flatMap { variant in
@@ -24,7 +24,7 @@ extension KernelCheck {
   private static let reference = ReferenceBackend()
 
   private static var operations: [(name: String, operation: Operation)] {
-    functions + swiGLUFlow + additions + quantizers
+    functions + products + additions + quantizers
   }
 
   private static let functions: [(name: String, operation: Operation)] = [
@@ -76,7 +76,7 @@ extension KernelCheck {
     ),
   ]
 
-  private static let swiGLUFlow: [(name: String, operation: Operation)] = [
+  private static let products: [(name: String, operation: Operation)] = [
     (
       "swiglu forward",
       { a, executor in
@@ -108,6 +108,15 @@ extension KernelCheck {
           gate: a.first, up: a.second, gradient: a.gradient, as: Float8E5M2.self, recipe: a.recipe)
         try expectEqual("the gradient of the gate", result.gate, expected.gate)
         try expectEqual("the gradient of up", result.up, expected.up)
+      }
+    ),
+    (
+      "multiply forward",
+      { a, executor in
+        try expectEqual(
+          "the product",
+          executor.multiplyForward(a.first, a.second, as: Float8E4M3.self, recipe: a.recipe),
+          reference.multiplyForward(a.first, a.second, as: Float8E4M3.self, recipe: a.recipe))
       }
     ),
     (
@@ -165,7 +174,7 @@ extension KernelCheck {
     (
       "quantize groups",
       { a, executor in
-        func check<Source: SourceValue & BitwiseCopyable>(_ values: Tensor<Matrix<Source>>) throws {
+        func check<Source: SourceValue>(_ values: Tensor<Matrix<Source>>) throws {
           let result: Float8Tensor<Float8E4M3> = try executor.quantizeGroups(
             values, groupSize: a.groupSize, recipe: a.recipe)
           let expected: Float8Tensor<Float8E4M3> = try reference.quantizeGroups(
@@ -258,7 +267,7 @@ struct ActivationCase {
   let weight: [Float]
   let bias: [Float]
 
-  init(_ shape: (rows: Int, columns: Int), _ variant: Variant) throws(BlockScaleError) {
+  init(_ shape: KernelCheck.Shape, _ variant: Variant) throws(BlockScaleError) {
     recipe = variant.recipe
     groupSize = variant.groupSize
     var samples = Samples(seed: UInt64(shape.rows * 1000 + shape.columns))

@@ -14,7 +14,7 @@ extension KernelCheck {
     return shapes.flatMap { rowBlocks($0) + shortBlocks($0) }
       + [(1, 1), (130, 37)].flatMap(columnsAndSquares)
       + Recipe.allCases.flatMap(everyFormat)
-      + large
+      + wholeRows + large
   }
 
   /// FP8 in blocks of one row.
@@ -96,7 +96,7 @@ extension KernelCheck {
         check(MXFP4Matrix.self, Blocking(rows: 1, columns: 32)),
         check(MXFP8Matrix.self, Blocking(rows: 1, columns: 32)),
       ]
-      + [row, .tensor].flatMap { blocking in
+      + [row, .row, .tensor].flatMap { blocking in
         [
           check(Float8Matrix.self, blocking),
           check(BlockScaledMatrix<Float8E4M3, BFloat16>.self, blocking),
@@ -107,11 +107,32 @@ extension KernelCheck {
     return checks.compactMap(\.self)
   }
 
+  /// One scale a row: rows that a warp keeps in registers, that a block keeps, and longer ones; with tails.
+  private static var wholeRows: [KernelCheck] {
+    let shapes = [
+      (1, 1), (3, 127), (16, 264), (9, 2048), (3, 2056), (3, 2049), (2, 16_648), (2, 16_387),
+    ]
+    return shapes.flatMap { shape in
+      [
+        quantize(Float8Matrix.self, from: BFloat16.self, .torchaoFloat8, .row, .linear, shape),
+        quantize(WideMatrix.self, from: Float.self, .deepseek, .row, .linear, shape),
+      ]
+    }
+      + [
+        quantize(
+          Float8Matrix.self, from: BFloat16.self, .torchaoFloat8, .row, .linear, (300, 40_001),
+          needsGPU: takesMinutes),
+        quantize(
+          Float8Matrix.self, from: BFloat16.self, .torchaoFloat8, .row, .linear, (300, 40_000),
+          needsGPU: takesMinutes),
+      ]
+  }
+
   /// More tiles than a GPU runs at once, and offsets of more than 16 bits.
   private static var large: [KernelCheck] {
     let shapes = [(130, 257), (33, 512), (2051, 3001), (2176, 3072)]
     return shapes.flatMap { shape in
-      [(1, 128), (128, 1), (128, 128), (Int.max, Int.max)].map { rows, columns in
+      [(1, 128), (128, 1), (128, 128), (1, Int.max), (Int.max, Int.max)].map { rows, columns in
         quantize(
           Float8Matrix.self, from: BFloat16.self, .deepseek, Blocking(rows: rows, columns: columns),
           .linear, shape, needsGPU: takesMinutes)

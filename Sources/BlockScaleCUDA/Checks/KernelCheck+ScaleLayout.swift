@@ -44,7 +44,7 @@ private func expectedBytes(
   case .linear: return linear
   case .swizzled: return try SwizzledScales(linear: linear, rows: rows, columns: columns).bytes
   case .blockMajor:
-    let paddedRows = (rows + 3) / 4 * 4
+    let paddedRows = rows.rounded(upTo: 4)
     var bytes = [UInt8](repeating: 0, count: paddedRows * columns * byteCount)
     for row in 0..<rows {
       for column in 0..<columns {

@@ -7,7 +7,7 @@ package import PTX
 /// `doctor` runs all checks on a GPU, tests run them in the emulator.
 package struct KernelCheck: Sendable {
   /// Rows and columns of an input.
-  typealias Shape = (rows: Int, columns: Int)
+  package typealias Shape = (rows: Int, columns: Int)
 
   /// The operation, formats and shape.
   package let name: String
@@ -35,7 +35,7 @@ package struct KernelCheck: Sendable {
   /// Every check.
   package static var all: [KernelCheck] {
     quantizing + quantizingBothWays + roundingAtRandom + dequantizing + scaleLayouts
-      + multiplication + swiGLU + activation + norms + blockwiseProducts
+      + swiGLU + activation + norms + blockwiseProducts
   }
 
   /// The reason for which the emulator does without large inputs.

@@ -57,6 +57,6 @@ package struct Samples: RandomNumberGenerator {
 }
 
 /// Shapes with tails in every direction, and one without.
-package let awkwardShapes: [(rows: Int, columns: Int)] = [
+package let awkwardShapes: [KernelCheck.Shape] = [
   (1, 1), (1, 16), (3, 17), (5, 127), (64, 64), (65, 130), (33, 512), (130, 257),
 ]

@@ -57,11 +57,10 @@ extension BlockwiseGEMM {
     _ product: Product, target: Target, multiprocessors: Int
   ) throws(KernelError) -> KernelLaunch {
     let (m, n, k) = (product.rows, product.columns, product.depth)
-    let depthBlocks = (k + Self.blockDepth - 1) / Self.blockDepth
+    let depthBlocks = k.dividedUp(by: Self.blockDepth)
     return KernelLaunch(
       try tree(for: target),
-      grid: GridShape(
-        x: configuration.blocks(rows: m, columns: n, multiprocessors: multiprocessors)),
+      grid: GridShape(configuration.blocks(rows: m, columns: n, multiprocessors: multiprocessors)),
       arguments: [
         "a": .tensorMap(
           try configuration.aBox.tensorMap(
@@ -99,15 +98,15 @@ extension BlockwiseGEMM.Configuration {
 
   private func time(rows: Int, columns: Int, multiprocessors: Int) -> Double {
     let blocks = blocks(rows: rows, columns: columns, multiprocessors: multiprocessors)
-    let rounds = (tiles(rows: rows, columns: columns) + blocks - 1) / blocks
+    let rounds = tiles(rows: rows, columns: columns).dividedUp(by: blocks)
     return Double(rounds * tileRows) * (tileRows == 128 ? 1.06 : clusterBlocks == 1 ? 1.02 : 1)
   }
 
   /// Tiles of a result, including those beyond its last column that clusters have.
   private func tiles(rows: Int, columns: Int) -> Int {
-    let rowTiles = (rows + tileRows - 1) / tileRows
+    let rowTiles = rows.dividedUp(by: tileRows)
     let width = BlockwiseGEMM.tileColumns * clusterBlocks
-    return rowTiles * ((columns + width - 1) / width) * clusterBlocks
+    return rowTiles * columns.dividedUp(by: width) * clusterBlocks
   }
 
   /// Blocks of a grid: whole clusters, as many as there are multiprocessors or tiles.

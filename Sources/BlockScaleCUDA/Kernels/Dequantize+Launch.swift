@@ -27,8 +27,8 @@ extension Dequantize {
     return KernelLaunch(
       try library.tree(of: self),
       grid: try GridShape(
-        tileRows: (shape.rows + Self.rowsPerBlock - 1) / Self.rowsPerBlock,
-        tileColumns: (shape.columns + Self.columnsPerWarp - 1) / Self.columnsPerWarp),
+        tileRows: shape.rows.dividedUp(by: Self.rowsPerBlock),
+        tileColumns: shape.columns.dividedUp(by: Self.columnsPerWarp)),
       arguments: arguments)
   }
 }
@@ -48,7 +48,7 @@ extension ScaleConversion {
       throw KernelError("\(name): a grid of \(shape.rows)x\(shape.columns) has too many scales.")
     }
     return KernelLaunch(
-      try library.tree(of: self), grid: GridShape(x: (count + Self.threads - 1) / Self.threads),
+      try library.tree(of: self), grid: GridShape(count.dividedUp(by: Self.threads)),
       arguments: arguments)
   }
 }

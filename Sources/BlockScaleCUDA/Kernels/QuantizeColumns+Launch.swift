@@ -21,11 +21,11 @@ extension QuantizeColumns {
     arguments["scales"] = .pointer(matrix.scales)
     if let tensor { arguments.merge(tensor.arguments) { $1 } }
     let grid = scaleLayout.padded(
-      rows: (shape.rows + Self.extent - 1) / Self.extent, columns: shape.columns)
+      rows: shape.rows.dividedUp(by: Self.extent), columns: shape.columns)
     return KernelLaunch(
       try library.tree(of: self),
       grid: try GridShape(
-        tileRows: grid.rows, tileColumns: (grid.columns + Self.extent - 1) / Self.extent),
+        tileRows: grid.rows, tileColumns: grid.columns.dividedUp(by: Self.extent)),
       arguments: arguments)
   }
 }
@@ -43,9 +43,9 @@ extension ScaleMaximum {
     arguments["values"] = .pointer(values)
     arguments["maximum"] = .pointer(maximum)
     let perBlock = Self.threads * SourceRun.count * Self.runsPerThread
-    let blocks = (shape.rows * shape.columns + perBlock - 1) / perBlock
+    let blocks = (shape.rows * shape.columns).dividedUp(by: perBlock)
     return KernelLaunch(
-      try library.tree(of: self), grid: GridShape(x: min(blocks, 8 * multiprocessors)),
+      try library.tree(of: self), grid: GridShape(min(blocks, 8 * multiprocessors)),
       arguments: arguments)
   }
 }
@@ -72,7 +72,7 @@ extension QuantizeTensor {
     let perBlock = Self.threads * SourceRun.count * Self.runsPerThread
     return KernelLaunch(
       try library.tree(of: self),
-      grid: GridShape(x: (shape.rows * shape.columns + perBlock - 1) / perBlock),
+      grid: GridShape((shape.rows * shape.columns).dividedUp(by: perBlock)),
       arguments: arguments)
   }
 }

@@ -26,10 +26,17 @@ struct CodeWriter {
       place.assuming(UInt32.self).store(words, if: isRow .& (column .< columns))
       return
     }
+    place.storeBytes(of: words) { isRow .& (firstByte + $0 .< rowBytes) }
+  }
+}
+
+extension Pointer where Space == Global, Element == UInt8 {
+  /// Stores the bytes of words one by one: those at whose index the predicate holds.
+  func storeBytes(of words: [Value<UInt32>], if isInside: (Int) -> Value<Bool>) {
     for byte in 0..<4 * words.count {
       let word = words[byte / 4]
       let code = byte % 4 == 0 ? word : word >> (8 * (byte % 4))
-      place.advanced(by: byte).store(code.low16, if: isRow .& (firstByte + byte .< rowBytes))
+      advanced(by: byte).store(code.low16, if: isInside(byte))
     }
   }
 }

@@ -50,13 +50,13 @@ extension QuantizeRows {
     if let seed { arguments["mixedSeed"] = .uint64(PlaceGenerator.mixed(seed)) }
     // Padding of the scales' layout is written too.
     let grid = scaleLayout.padded(
-      rows: (shape.rows + blockRows - 1) / blockRows,
-      columns: (shape.columns + blockColumns - 1) / blockColumns)
+      rows: shape.rows.dividedUp(by: blockRows),
+      columns: shape.columns.dividedUp(by: blockColumns))
     return KernelLaunch(
       try library.tree(of: self),
       grid: try GridShape(
-        tileRows: (grid.rows * blockRows + rowsPerBlock - 1) / rowsPerBlock,
-        tileColumns: (grid.columns * blockColumns + Self.columnsPerWarp - 1) / Self.columnsPerWarp),
+        tileRows: (grid.rows * blockRows).dividedUp(by: rowsPerBlock),
+        tileColumns: (grid.columns * blockColumns).dividedUp(by: Self.columnsPerWarp)),
       arguments: arguments)
   }
 }

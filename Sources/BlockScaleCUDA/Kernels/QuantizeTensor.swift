@@ -59,11 +59,7 @@ package struct QuantizeTensor: Kernel {
       if isAligned {
         codes.assuming(UInt32.self).store(words, if: place .< count)
       } else {
-        for byte in 0..<8 {
-          let word = words[byte / 4]
-          let code = byte % 4 == 0 ? word : word >> (8 * (byte % 4))
-          codes.advanced(by: byte).store(code.low16, if: place + Value(byte) .< count)
-        }
+        codes.storeBytes(of: words) { place + Value($0) .< count }
       }
     }
     let isFirst = first .== 0

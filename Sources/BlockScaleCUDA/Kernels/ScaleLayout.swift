@@ -18,7 +18,7 @@ package enum ScaleLayout: String, Sendable, Hashable, CaseIterable {
   package func count(rows: Int, columns: Int) -> Int {
     switch self {
     case .linear: rows * columns
-    case .blockMajor: (rows + 3) / 4 * 4 * columns
+    case .blockMajor: rows.rounded(upTo: 4) * columns
     case .swizzled: SwizzledScales.byteCount(rows: rows, columns: columns)
     }
   }
@@ -27,8 +27,8 @@ package enum ScaleLayout: String, Sendable, Hashable, CaseIterable {
   package func padded(rows: Int, columns: Int) -> (rows: Int, columns: Int) {
     switch self {
     case .linear: (rows, columns)
-    case .blockMajor: ((rows + 3) / 4 * 4, columns)
-    case .swizzled: ((rows + 127) / 128 * 128, (columns + 3) / 4 * 4)
+    case .blockMajor: (rows.rounded(upTo: 4), columns)
+    case .swizzled: (rows.rounded(upTo: 128), columns.rounded(upTo: 4))
     }
   }
 }

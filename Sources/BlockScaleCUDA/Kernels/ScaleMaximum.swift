@@ -61,7 +61,7 @@ package struct ScaleMaximum: Kernel {
       }
       largest.value = maximum(largest.value, reduced(runs.map { bits(of: $0) }) { maximum($0, $1) })
     }
-    let ofWarp = largest.value.reducedWarpMaximum
+    let ofWarp = largest.value.reducedOverWarp(.maximum)
     let maxima = k.shared(UInt32.self, count: 8)
     maxima[k.warp].store(ofWarp, if: k.lane .== 0)
     k.barrier()

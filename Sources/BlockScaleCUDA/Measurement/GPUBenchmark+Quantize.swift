@@ -60,6 +60,7 @@ extension GPUBenchmark {
               matrix: memory.matrix, shape: memory.shape)
           ], keeping: memory)
       },
+      wholeRows(rows: 16_384, columns: 16_384), wholeRows(rows: 65_536, columns: 4096),
       tiles("fp8 1x128 of the transpose", isSquare: false, .transpose),
       tiles("fp8 128x128", isSquare: true, .matrix),
       tiles("fp8 1x128 both ways", isSquare: false, .both),
@@ -97,6 +98,24 @@ extension GPUBenchmark {
           ], keeping: memory)
       },
     ]
+  }
+}
+
+/// One scale a row.
+private func wholeRows(rows: Int, columns: Int) -> GPUBenchmark {
+  GPUBenchmark(
+    group: "quantize", name: "fp8 row \(rows)x\(columns)",
+    work: .bytes(3 * rows * columns + 4 * rows)
+  ) { executor in
+    let memory = try QuantizeMemory((rows, columns), on: executor)
+    let rule = try QuantizeRule(
+      .torchaoFloat8, element: .e4m3, scale: .float32, source: .bfloat16)
+    return GPUBenchmark.Prepared(
+      [
+        try QuantizeWholeRows.chosen(rule, for: memory.shape).launch(
+          in: KernelLibrary(for: executor.target), values: memory.values.address,
+          matrix: memory.matrix, shape: memory.shape)
+      ], keeping: memory)
   }
 }
 

@@ -14,7 +14,7 @@ package struct DeviceGroupScaled: ~Copyable {
   package init(rows: Int, columns: Int, groupSize: Int, on executor: any KernelExecutor) throws {
     let values = try DeviceMatrix<BFloat16>(rows: rows, columns: columns, on: executor)
     let groupScales = try DeviceMatrix<BFloat16>(
-      rows: rows, columns: (columns + groupSize - 1) / groupSize, on: executor)
+      rows: rows, columns: columns.dividedUp(by: groupSize), on: executor)
     largest = try DeviceBuffer([UInt32(0)], on: executor)
     self.values = values
     self.groupScales = groupScales
@@ -53,6 +53,14 @@ func merged(_ arguments: [String: KernelArgument]...) -> [String: KernelArgument
 extension KernelExecutor {
   /// Whether rows of so many columns take a kernel's way without tails.
   func isAligned(_ extents: Int...) -> Bool { extents.allSatisfy { $0 % RowRun.width == 0 } }
+
+  /// The configuration of a kernel for a matrix.
+  func settings(
+    of matrix: some TensorContents, _ groupSize: Int, _ recipe: ActivationRecipe
+  ) -> ActivationSettings {
+    ActivationSettings(
+      groupSize: groupSize, recipe: recipe, isAligned: isAligned(matrix.columns))
+  }
 
   /// Launches a kernel on operands of the shape of a matrix.
   func launch(

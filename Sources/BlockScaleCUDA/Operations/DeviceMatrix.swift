@@ -5,7 +5,7 @@ import Minifloat
 package import PTX
 
 /// A matrix of values in device memory.
-package struct DeviceMatrix<Value: SourceValue & BitwiseCopyable>: ~Copyable {
+package struct DeviceMatrix<Value: SourceValue>: ~Copyable {
   package let values: DeviceBuffer
   package let rows: Int
   package let columns: Int
@@ -31,7 +31,7 @@ package struct DeviceMatrix<Value: SourceValue & BitwiseCopyable>: ~Copyable {
 }
 
 /// Eight-bit codes and their scales in device memory.
-package struct DeviceCodes<Element: ActivationElement, Scale: BlockScaleValue & BitwiseCopyable>:
+package struct DeviceCodes<Element: ActivationElement, Scale: BlockScaleValue>:
   ~Copyable
 {
   package let codes: DeviceBuffer

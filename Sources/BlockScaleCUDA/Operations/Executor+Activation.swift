@@ -19,9 +19,8 @@ extension KernelExecutor {
     let result = try DeviceCodes<Output, BFloat16>(
       like: input.matrix, groupSize: groupSize, on: self)
     try launch(
-      SiLUForward<Input, Output>(
-        groupSize: groupSize, recipe: recipe, isAligned: isAligned(input.matrix.columns)
-      ), like: input.matrix, merged(codes.arguments("input"), result.arguments("result")))
+      SiLUForward<Input, Output>(settings(of: input.matrix, groupSize, recipe)), like: input.matrix,
+      merged(codes.arguments("input"), result.arguments("result")))
     return Tensor(try result.matrix(), like: input)
   }
 
@@ -54,9 +53,8 @@ extension KernelExecutor {
     let codes = try DeviceCodes(input.matrix, on: self)
     let result = try DeviceGroupScaled(like: input.matrix, groupSize: groupSize, on: self)
     try launch(
-      GELUForward<Input, Output>(
-        groupSize: groupSize, recipe: recipe, isAligned: isAligned(input.matrix.columns)
-      ), like: input.matrix, merged(codes.arguments("input"), result.arguments("result")))
+      GELUForward<Input, Output>(settings(of: input.matrix, groupSize, recipe)), like: input.matrix,
+      merged(codes.arguments("input"), result.arguments("result")))
     return try quantized(
       result, as: output, transposes: outputQuantizedTranspose, recipe: recipe, like: input)
   }
@@ -82,10 +80,8 @@ extension KernelExecutor {
     let incoming = try DeviceMatrix(gradient.matrix, on: self)
     let result = try DeviceGroupScaled(like: input.matrix, groupSize: groupSize, on: self)
     try launch(
-      ActivationBackward<Input, Output>(
-        function: function, groupSize: groupSize, recipe: recipe,
-        isAligned: isAligned(input.matrix.columns)
-      ), like: input.matrix,
+      ActivationBackward<Input, Output>(function, settings(of: input.matrix, groupSize, recipe)),
+      like: input.matrix,
       merged(
         codes.arguments("input"), incoming.argument("gradient"), result.arguments("result")))
     return result
@@ -105,9 +101,7 @@ extension KernelExecutor {
     let upCodes = try DeviceCodes(up.matrix, on: self)
     let result = try DeviceGroupScaled(like: gate.matrix, groupSize: groupSize, on: self)
     try launch(
-      SwiGLUProduct<Input, Output>(
-        groupSize: groupSize, recipe: recipe, isAligned: isAligned(gate.matrix.columns)
-      ), like: gate.matrix,
+      SwiGLUProduct<Input, Output>(settings(of: gate.matrix, groupSize, recipe)), like: gate.matrix,
       merged(gateCodes.arguments("gate"), upCodes.arguments("up"), result.arguments("result")))
     return try quantized(
       result, as: output, transposes: outputQuantizedTranspose, recipe: recipe, like: gate)
@@ -163,9 +157,7 @@ extension KernelExecutor {
     let incoming = try DeviceMatrix(gradient.matrix, on: self)
     try launch(
       SwiGLUGradientsStage<Input, Output>(
-        isWhole: isWhole, groupSize: groupSize, recipe: recipe,
-        isAligned: isAligned(gate.matrix.columns)
-      ), like: gate.matrix,
+        settings(of: gate.matrix, groupSize, recipe), isWhole: isWhole), like: gate.matrix,
       merged(
         gateCodes.arguments("gate"), upCodes.arguments("up"), incoming.argument("gradient"),
         results))
@@ -184,8 +176,7 @@ extension KernelExecutor {
     try second.check("second summand", hasShapeOf: first, "first")
     let summand = try DeviceMatrix(first.matrix, on: self)
     return try addForward(
-      AddForward<Float8E4M3, Output>(
-        groupSize: groupSize, recipe: recipe, isAligned: isAligned(first.matrix.columns)),
+      AddForward<Float8E4M3, Output>(settings(of: first.matrix, groupSize, recipe)),
       summand.argument("first"), second)
   }
 
@@ -199,8 +190,8 @@ extension KernelExecutor {
     let summand = try DeviceCodes(residual.matrix, on: self)
     return try addForward(
       AddForward<Residual, Output>(
-        residualIsFloat8: true, groupSize: groupSize, recipe: recipe,
-        isAligned: isAligned(residual.matrix.columns)), summand.arguments("first"), second)
+        settings(of: residual.matrix, groupSize, recipe), residualIsFloat8: true),
+      summand.arguments("first"), second)
   }
 
   private func addForward<Residual: ActivationElement, Output: ActivationElement>(
@@ -233,9 +224,7 @@ extension KernelExecutor {
     let secondSummand = try DeviceMatrix(second.matrix, on: self)
     let result = try DeviceGroupScaled(like: first.matrix, groupSize: groupSize, on: self)
     try launch(
-      AddBackward<Output>(
-        groupSize: groupSize, recipe: recipe, isAligned: isAligned(first.matrix.columns)
-      ), like: first.matrix,
+      AddBackward<Output>(settings(of: first.matrix, groupSize, recipe)), like: first.matrix,
       merged(
         firstSummand.argument("first"), secondSummand.argument("second"),
         result.arguments("result")))

@@ -14,7 +14,8 @@ extension KernelExecutor {
     _ secondGradient: borrowing DeviceGroupScaled
   ) throws -> KernelLaunch {
     try MultiplyBackward<First, Second, Output>(
-      groupSize: first.blocking.columns, recipe: recipe, isAligned: isAligned(first.columns)
+      ActivationSettings(
+        groupSize: first.blocking.columns, recipe: recipe, isAligned: isAligned(first.columns))
     ).launch(
       rows: first.rows, columns: first.columns,
       merged(
@@ -35,9 +36,8 @@ extension KernelExecutor {
     let secondCodes = try DeviceCodes(second.matrix, on: self)
     let result = try DeviceGroupScaled(like: first.matrix, groupSize: groupSize, on: self)
     try launch(
-      MultiplyForward<First, Second, Output>(
-        groupSize: groupSize, recipe: recipe, isAligned: isAligned(first.matrix.columns)
-      ), like: first.matrix,
+      MultiplyForward<First, Second, Output>(settings(of: first.matrix, groupSize, recipe)),
+      like: first.matrix,
       merged(
         firstCodes.arguments("first"), secondCodes.arguments("second"), result.arguments("result")))
     return try quantized(

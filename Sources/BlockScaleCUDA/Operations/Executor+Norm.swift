@@ -62,7 +62,7 @@ extension KernelExecutor {
   }
 
   private func normGrid<Input: ActivationElement>(rows: Int, _ input: Input.Type) -> GridShape {
-    GridShape(x: (rows + NormRow<Input>.rowsPerBlock - 1) / NormRow<Input>.rowsPerBlock)
+    GridShape(rows.dividedUp(by: NormRow<Input>.rowsPerBlock))
   }
 
   // MARK: Gradients
@@ -110,7 +110,7 @@ extension KernelExecutor {
     guard weight != nil else {
       return NormGradients(input: inputGradient, weight: nil, bias: nil)
     }
-    let panels = (rows + columnSumPanelRows - 1) / columnSumPanelRows
+    let panels = rows.dividedUp(by: columnSumPanelRows)
     let weightPanels = try DeviceBuffer(byteCount: panels * columns * 4, on: self)
     let biasPanels = try DeviceBuffer(byteCount: panels * columns * 4, on: self)
     var sums = merged(operands, ["weightPanels": KernelArgument.pointer(weightPanels.address)])
@@ -119,7 +119,7 @@ extension KernelExecutor {
     let threads = NormColumnSums<Input>.threads
     try launch(
       KernelLaunch(
-        kernel.tree(for: target), grid: GridShape((columns + threads - 1) / threads, panels),
+        kernel.tree(for: target), grid: GridShape(columns.dividedUp(by: threads), panels),
         arguments: sums))
     return NormGradients(
       input: inputGradient, weight: try totals(of: weightPanels, panels: panels, columns: columns),
@@ -134,7 +134,7 @@ extension KernelExecutor {
     let threads = PanelTotals.threads
     try launch(
       KernelLaunch(
-        PanelTotals().tree(for: target), grid: GridShape((columns + threads - 1) / threads),
+        PanelTotals().tree(for: target), grid: GridShape(columns.dividedUp(by: threads)),
         arguments: [
           "rows": .uint32(UInt32(panels)), "columns": .uint32(UInt32(columns)),
           "panels": .pointer(buffer.address), "sums": .pointer(sums.address),

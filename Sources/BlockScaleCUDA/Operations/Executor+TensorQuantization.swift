@@ -8,7 +8,7 @@ package import PTX
 
 extension KernelExecutor {
   /// Quantizes a tensor in 1×QB groups with BF16 scales; see `ReferenceBackend.quantizeGroups`.
-  package func quantizeGroups<Source: SourceValue & BitwiseCopyable, Output: ActivationElement>(
+  package func quantizeGroups<Source: SourceValue, Output: ActivationElement>(
     _ input: Tensor<Matrix<Source>>, as output: Output.Type = Float8E4M3.self, groupSize: Int = 16,
     recipe: ActivationRecipe = .storedScale
   ) throws -> Float8Tensor<Output> {
@@ -18,9 +18,8 @@ extension KernelExecutor {
       like: input.matrix, groupSize: groupSize, on: self)
     try launch(
       QuantizeGroups<Output>(
-        source: Source.sourceFormat, groupSize: groupSize, recipe: recipe,
-        isAligned: isAligned(input.matrix.columns)
-      ), like: input.matrix, merged(values.argument("values"), result.arguments("result")))
+        settings(of: input.matrix, groupSize, recipe), source: Source.sourceFormat),
+      like: input.matrix, merged(values.argument("values"), result.arguments("result")))
     return Tensor(try result.matrix(), like: input)
   }
 
@@ -60,7 +59,7 @@ extension KernelExecutor {
 
   /// Quantizes a tensor under one scale, the largest of those of its 1×QB groups; see
   /// `ReferenceBackend.quantizePerTensor`.
-  package func quantizePerTensor<Source: SourceValue & BitwiseCopyable, Output: ActivationElement>(
+  package func quantizePerTensor<Source: SourceValue, Output: ActivationElement>(
     _ input: Tensor<Matrix<Source>>, as output: Output.Type = Float8E4M3.self, groupSize: Int = 16,
     outputQuantizedTranspose: Bool = false, recipe: ActivationRecipe = .storedScale,
     rounding: ActivationRounding = .nearest
@@ -69,13 +68,12 @@ extension KernelExecutor {
     let (rows, columns) = (input.matrix.rows, input.matrix.columns)
     let values = try DeviceMatrix(input.matrix, on: self)
     let scales = try DeviceMatrix<BFloat16>(
-      rows: rows, columns: (columns + groupSize - 1) / groupSize, on: self)
+      rows: rows, columns: columns.dividedUp(by: groupSize), on: self)
     let largest = try DeviceBuffer([UInt32(0)], on: self)
     try launch(
       QuantizeGroups<Output>(
-        source: Source.sourceFormat, scalesAlone: true, groupSize: groupSize, recipe: recipe,
-        isAligned: isAligned(columns)
-      ), like: input.matrix,
+        settings(of: input.matrix, groupSize, recipe), source: Source.sourceFormat,
+        scalesAlone: true), like: input.matrix,
       merged(
         values.argument("values"), scales.argument("resultScales"),
         ["resultLargest": .pointer(largest.address)]))
@@ -87,7 +85,7 @@ extension KernelExecutor {
   }
 
   /// Divides a tensor by one scale and rounds it to FP8; see `ReferenceBackend.division`.
-  package func division<Source: SourceValue & BitwiseCopyable, Output: ActivationElement>(
+  package func division<Source: SourceValue, Output: ActivationElement>(
     _ input: Tensor<Matrix<Source>>, by scale: BFloat16? = nil,
     as output: Output.Type = Float8E4M3.self, recipe: ActivationRecipe = .storedScale,
     rounding: ActivationRounding = .nearest
@@ -99,7 +97,7 @@ extension KernelExecutor {
 
   /// Divides a tensor by one scale and rounds it to FP8, with the transpose of the codes; see
   /// `ReferenceBackend.divisionTranspose`.
-  package func divisionTranspose<Source: SourceValue & BitwiseCopyable, Output: ActivationElement>(
+  package func divisionTranspose<Source: SourceValue, Output: ActivationElement>(
     _ input: Tensor<Matrix<Source>>, by scale: BFloat16? = nil,
     as output: Output.Type = Float8E4M3.self, recipe: ActivationRecipe = .storedScale,
     rounding: ActivationRounding = .nearest
@@ -108,7 +106,7 @@ extension KernelExecutor {
       input, by: scale, as: output, transposes: true, recipe: recipe, rounding: rounding)
   }
 
-  private func division<Source: SourceValue & BitwiseCopyable, Output: ActivationElement>(
+  private func division<Source: SourceValue, Output: ActivationElement>(
     _ input: Tensor<Matrix<Source>>, by scale: BFloat16?, as output: Output.Type, transposes: Bool,
     recipe: ActivationRecipe, rounding: ActivationRounding
   ) throws -> PerTensorActivation<Output> {

@@ -4,6 +4,7 @@ import ArgumentParser
 import BlockScaleCPU
 import BlockScaleCUDA
 import CUDADriver
+import PTX
 import Safetensors
 
 struct BenchCommand: ParsableCommand {
@@ -13,7 +14,9 @@ struct BenchCommand: ParsableCommand {
     discussion: """
       Random data, buffers larger than the caches, medians. Rates count the bytes that must move \
       once, or the operations of a product. The last column compares with the last release on the \
-      same GPU: 1 is as fast, “–” is not known. --device cpu measures the CPU's quantizers.
+      same GPU: 1 is as fast, “–” is not known. A second table tells what each kernel costs before its \
+      first launch: its PTX text, compiling it, and loading it in later runs. --device cpu measures \
+      the CPU's quantizers.
       """)
 
   enum Place: String, CaseIterable, ExpressibleByArgument {
@@ -35,6 +38,8 @@ struct BenchCommand: ParsableCommand {
 
   @Option(help: "Rounds that count.")
   var rounds = 20
+
+  @OptionGroup var caching: KernelCacheOptions
 
   @Flag(name: .long, help: "Print the result as JSON.")
   var json = false
@@ -86,11 +91,16 @@ struct BenchCommand: ParsableCommand {
 
   private func measured(on device: Device) throws -> BenchmarkRun {
     let names = try selected(GPUBenchmark.all.map { (group: $0.group, name: $0.name) })
-    let executor = try CUDAExecutor(device)
+    let executor = try CUDAExecutor(device, cache: caching.cache)
+    var kernels: [KernelPreparation] = []
     let copied = 1 << 30
     let copy = 2 * Double(copied) / (try executor.medianSecondsOfCopy(byteCount: copied))
     let rows = try GPUBenchmark.all.filter { names.contains($0.name) }.map { benchmark in
       let prepared = try benchmark.prepare(executor)
+      for tree in prepared.launches.map(\.tree)
+      where !kernels.contains(where: { $0.name == tree.name }) {
+        kernels.append(try executor.preparation(of: tree))
+      }
       let launches = try prepared.launches.map { try executor.prepared($0) }
       let seconds = try executor.medianSeconds(rounds: rounds, launches)
       withExtendedLifetime(prepared) {}
@@ -101,7 +111,7 @@ struct BenchCommand: ParsableCommand {
         of: measured.figure, benchmark.name, on: device.name)
       return measured
     }
-    return BenchmarkRun(device: device.name, copy: copy, rows: rows)
+    return BenchmarkRun(device: device.name, copy: copy, rows: rows, kernels: kernels)
   }
 
   /// The names that groups and `--only` leave.

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import BlockScaleCUDA
+import CUDADriver
 import OrderedCollections
 import PTX
 import PTXEmulator
@@ -13,8 +14,8 @@ struct DoctorCommand: ParsableCommand {
     abstract: "Show what this machine has, and check every kernel against the CPU.",
     discussion: """
       Kernels run on the first GPU. Without one nothing is run, unless --emulate asks for the \
-      emulator, which runs the same kernels on the CPU and takes minutes. The exit code is 1 if a \
-      check failed.
+      emulator, which runs the same kernels on the CPU and takes minutes. Compiled kernels are kept \
+      for later runs. The exit code is 1 if a check failed.
       """)
 
   @Flag(help: "Run the kernels in the emulator.")
@@ -22,6 +23,8 @@ struct DoctorCommand: ParsableCommand {
 
   @Option(help: "Check only what has this in its name.")
   var only = ""
+
+  @OptionGroup var caching: KernelCacheOptions
 
   @Flag(name: .long, help: "Print the result as JSON.")
   var json = false
@@ -31,17 +34,19 @@ struct DoctorCommand: ParsableCommand {
     let machine = Machine()
     if !json { try Terminal.standardOutput.writeResult(machine.text) }
     var results: [CheckResult] = []
-    if let executor = try executor(machine) {
+    let executor = try executor(machine)
+    if let executor {
       for check in checks {
         let result = CheckResult(of: check, on: executor, isEmulated: emulate)
         results.append(result)
         if !json { try Terminal.standardOutput.writeResult(result.text) }
       }
     }
+    let loads = (executor as? CUDAExecutor).map { KernelLoads($0.loads, cache: $0.cache) }
     if json {
-      try JSONOutput.write(command: "doctor", document(machine, results))
+      try JSONOutput.write(command: "doctor", document(machine, results, loads))
     } else {
-      try Terminal.standardOutput.writeResult(summary(machine, results))
+      try Terminal.standardOutput.writeResult((loads?.text ?? "") + summary(machine, results))
     }
     if results.contains(where: { $0.outcome == .failed }) { throw ExitCode.failure }
   }
@@ -58,7 +63,7 @@ struct DoctorCommand: ParsableCommand {
   private func executor(_ machine: Machine) throws -> (any KernelExecutor)? {
     if emulate { return EmulatedDevice() }
     guard let device = machine.devices.first else { return nil }
-    return try CUDAExecutor(device)
+    return try CUDAExecutor(device, cache: caching.cache)
   }
 
   /// The last line.
@@ -73,8 +78,11 @@ struct DoctorCommand: ParsableCommand {
   }
 
   /// What `--json` prints.
-  func document(_ machine: Machine, _ results: [CheckResult]) -> JSONValue {
+  func document(
+    _ machine: Machine, _ results: [CheckResult], _ loads: KernelLoads? = nil
+  ) -> JSONValue {
     var members = machine.members
+    if let loads { members["kernels"] = loads.value }
     members["checks"] = .array(results.map(\.value))
     return .object(members)
   }

@@ -2,6 +2,7 @@
 
 public import ArgumentParser
 public import BlockScale
+import CUDADriver
 public import Checkpoints
 import Synchronization
 import SystemPackage
@@ -39,6 +40,17 @@ struct ReportOptions: ParsableArguments {
 
   /// The processors that are online.
   static var processorCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+}
+
+/// Where compiled kernels are kept between runs.
+struct KernelCacheOptions: ParsableArguments {
+  @Flag(
+    name: .customLong("no-cache"),
+    help: "Compile all kernels, and keep none (default: $XDG_CACHE_HOME/blockscale).")
+  var isOff = false
+
+  /// The cache, or nil for none.
+  var cache: ModuleCache? { isOff ? nil : .ofUser() }
 }
 
 /// Where a conversion writes, and what it may replace.

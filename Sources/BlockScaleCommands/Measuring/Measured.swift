@@ -72,17 +72,25 @@ struct BenchmarkRun {
   /// Bytes that a copy reads and writes in a second.
   let copy: Double
   let rows: [Measured]
+  /// What the kernels of the rows cost before their first launch; none on a CPU.
+  var kernels: [KernelPreparation] = []
 
   var text: String {
     var table = TextTable(Measured.columns)
     for row in rows { table.addRow(row.cells) }
-    return "\(device), copy \(DecimalText.fixed(copy / 1e9, digits: 1)) GB/s\n" + table.render()
+    var text = "\(device), copy \(DecimalText.fixed(copy / 1e9, digits: 1)) GB/s\n" + table.render()
+    if !kernels.isEmpty {
+      var table = TextTable(KernelPreparation.columns)
+      for kernel in kernels { table.addRow(kernel.cells) }
+      text += "\nBefore the first launch\n" + table.render()
+    }
+    return text
   }
 
   var value: JSONValue {
     .object([
       "device": JSONValue(device), "copyBytesPerSecond": JSONValue(copy),
-      "results": .array(rows.map(\.value)),
+      "results": .array(rows.map(\.value)), "kernels": .array(kernels.map(\.value)),
     ])
   }
 }

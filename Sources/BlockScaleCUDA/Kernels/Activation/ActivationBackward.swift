@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import BlockScale
 import Minifloat
 package import PTX
 
@@ -21,25 +20,16 @@ package enum ActivationFunction: String, Sendable, Hashable {
 package struct ActivationBackward<Input: ActivationElement, Output: ActivationElement>:
   ActivationKernel
 {
-  package var function: ActivationFunction
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
+  package let function: ActivationFunction
 
-  package init(
-    function: ActivationFunction, groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
-  ) {
+  package init(_ function: ActivationFunction, _ settings: ActivationSettings) {
+    self.settings = settings
     self.function = function
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
   }
 
   package var name: String {
-    kernelName(
-      function.rawValue, "backward", Input.self, "to", Output.self, "g", groupSize, recipe,
-      isAligned ? "" : "tails")
+    kernelName(function.rawValue, "backward", Input.self, "to", Output.self, settings)
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {

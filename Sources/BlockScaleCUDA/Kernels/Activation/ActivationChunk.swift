@@ -44,8 +44,8 @@ package struct ActivationChunk {
 
   /// Blocks for a tensor, one chunk a thread.
   package static func grid(rows: Int, columns: Int, groupSize: Int) -> GridShape {
-    let chunks = rows * ((columns + groupSize - 1) / groupSize) * (groupSize / RowRun.width)
-    return GridShape(x: (chunks + threads - 1) / threads)
+    let chunks = rows * columns.dividedUp(by: groupSize) * (groupSize / RowRun.width)
+    return GridShape(chunks.dividedUp(by: threads))
   }
 
   // MARK: Reading

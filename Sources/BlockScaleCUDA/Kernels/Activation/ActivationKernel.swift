@@ -4,19 +4,36 @@ package import BlockScale
 import Minifloat
 package import PTX
 
+/// What tells apart the configurations of any kernel of the FP8 activation flow.
+package struct ActivationSettings: Sendable, Hashable {
+  /// The values of a group.
+  package let groupSize: Int
+  package let recipe: ActivationRecipe
+  /// Whether rows are multiples of 16 values.
+  package let isAligned: Bool
+
+  package init(
+    groupSize: Int = 16, recipe: ActivationRecipe = .storedScale, isAligned: Bool = true
+  ) {
+    self.groupSize = groupSize
+    self.recipe = recipe
+    self.isAligned = isAligned
+  }
+}
+
 /// A kernel of the FP8 activation flow whose threads have a chunk of a row each.
 package protocol ActivationKernel: Kernel {
-  /// The values of a group.
-  var groupSize: Int { get }
-  var recipe: ActivationRecipe { get }
-  /// Whether rows are multiples of 16 values.
-  var isAligned: Bool { get }
+  var settings: ActivationSettings { get }
 
   /// Appends what a thread does with its chunk.
   func body(_ k: KernelBuilder, _ chunk: ActivationChunk)
 }
 
 extension ActivationKernel {
+  package var groupSize: Int { settings.groupSize }
+  package var recipe: ActivationRecipe { settings.recipe }
+  package var isAligned: Bool { settings.isAligned }
+
   package var bounds: LaunchBounds { LaunchBounds(threads: ActivationChunk.threads) }
 
   package func body(_ k: KernelBuilder) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import BlockScale
 import Minifloat
 package import PTX
 
@@ -13,21 +12,12 @@ package import PTX
 /// - Traffic: 4 bytes read and 2 written an element, and 2/QB of scales.
 /// - Source: COAT:coat/activation/real_quantization/add_bwd.py.
 package struct AddBackward<Output: ActivationElement>: ActivationKernel {
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
 
-  package init(
-    groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
-  ) {
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
-  }
+  package init(_ settings: ActivationSettings) { self.settings = settings }
 
   package var name: String {
-    kernelName("add_backward", "to", Output.self, "g", groupSize, recipe, isAligned ? "" : "tails")
+    kernelName("add_backward", "to", Output.self, settings)
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {

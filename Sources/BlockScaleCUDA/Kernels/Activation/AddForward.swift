@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import BlockScale
 import Minifloat
 package import PTX
 
@@ -13,25 +12,18 @@ package import PTX
 /// - Source: COAT:coat/activation/real_quantization/add_fwd.py, and VILA's `fp8_add_Ig16_Ifp_Ofp_Og16`.
 package struct AddForward<Residual: ActivationElement, Output: ActivationElement>: ActivationKernel
 {
-  package var residualIsFloat8: Bool
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
+  package let residualIsFloat8: Bool
 
-  package init(
-    residualIsFloat8: Bool = false, groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
-  ) {
+  package init(_ settings: ActivationSettings, residualIsFloat8: Bool = false) {
+    self.settings = settings
     self.residualIsFloat8 = residualIsFloat8
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
   }
 
   package var name: String {
     kernelName(
-      "add_forward", residualIsFloat8 ? kernelName(Residual.self) : "bf16", "to", Output.self, "g",
-      groupSize, recipe, isAligned ? "" : "tails")
+      "add_forward", residualIsFloat8 ? kernelName(Residual.self) : "bf16", "to", Output.self,
+      settings)
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {

@@ -20,7 +20,7 @@ struct CodeTile {
 
   /// Blocks for a matrix, one a tile.
   static func grid(rows: Int, columns: Int) -> GridShape {
-    GridShape(x: (columns + extent - 1) / extent * ((rows + extent - 1) / extent))
+    GridShape(columns.dividedUp(by: extent) * rows.dividedUp(by: extent))
   }
 
   /// Where the block's tile lies in the matrix, and the thread's codes in the tile.

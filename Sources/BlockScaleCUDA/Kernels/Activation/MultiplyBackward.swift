@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import BlockScale
 import Minifloat
 package import PTX
 
@@ -16,23 +15,12 @@ package import PTX
 package struct MultiplyBackward<
   First: ActivationElement, Second: ActivationElement, Output: ActivationElement
 >: ActivationKernel {
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
 
-  package init(
-    groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
-  ) {
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
-  }
+  package init(_ settings: ActivationSettings) { self.settings = settings }
 
   package var name: String {
-    kernelName(
-      "multiply_backward", First.self, Second.self, "to", Output.self, "g", groupSize, recipe,
-      isAligned ? "" : "tails")
+    kernelName("multiply_backward", First.self, Second.self, "to", Output.self, settings)
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {

@@ -12,28 +12,22 @@ package import PTX
 /// - Traffic: The values read, and 1 byte (or none) written an element and 2/QB of scales.
 /// - Source: COAT:coat/activation/real_quantization/_quantize.py, _quantize_pertensor.py.
 package struct QuantizeGroups<Output: ActivationElement>: ActivationKernel {
-  package var source: SourceFormat
-  package var scalesAlone: Bool
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
+  package let source: SourceFormat
+  package let scalesAlone: Bool
 
   package init(
-    source: SourceFormat = .bfloat16, scalesAlone: Bool = false, groupSize: Int = 16,
-    recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
+    _ settings: ActivationSettings, source: SourceFormat = .bfloat16, scalesAlone: Bool = false
   ) {
+    self.settings = settings
     self.source = source
     self.scalesAlone = scalesAlone
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
   }
 
   package var name: String {
     kernelName(
-      scalesAlone ? "group_scales" : "quantize_groups", source.rawValue, "to", Output.self, "g",
-      groupSize, recipe, isAligned ? "" : "tails")
+      scalesAlone ? "group_scales" : "quantize_groups", source.rawValue, "to", Output.self, settings
+    )
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import BlockScale
 import Minifloat
 package import PTX
 
@@ -18,25 +17,16 @@ package import PTX
 package struct SwiGLUGradientsStage<Input: ActivationElement, Output: ActivationElement>:
   ActivationKernel
 {
-  package var isWhole: Bool
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
+  package let isWhole: Bool
 
-  package init(
-    isWhole: Bool = true, groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
-  ) {
+  package init(_ settings: ActivationSettings, isWhole: Bool = true) {
+    self.settings = settings
     self.isWhole = isWhole
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
   }
 
   package var name: String {
-    kernelName(
-      "swiglu_gradients", isWhole ? "" : "silu", Input.self, "to", Output.self, "g", groupSize,
-      recipe, isAligned ? "" : "tails")
+    kernelName("swiglu_gradients", isWhole ? "" : "silu", Input.self, "to", Output.self, settings)
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {

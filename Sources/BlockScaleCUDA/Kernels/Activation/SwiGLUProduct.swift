@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import BlockScale
 import Minifloat
 package import PTX
 
@@ -14,23 +13,12 @@ package import PTX
 /// - Traffic: 2 bytes read and 2 written an element, and 6/QB of scales.
 package struct SwiGLUProduct<Input: ActivationElement, Output: ActivationElement>: ActivationKernel
 {
-  package var groupSize: Int
-  package var recipe: ActivationRecipe
-  package var isAligned: Bool
+  package let settings: ActivationSettings
 
-  package init(
-    groupSize: Int = 16, recipe: ActivationRecipe = .storedScale,
-    isAligned: Bool = true
-  ) {
-    self.groupSize = groupSize
-    self.recipe = recipe
-    self.isAligned = isAligned
-  }
+  package init(_ settings: ActivationSettings) { self.settings = settings }
 
   package var name: String {
-    kernelName(
-      "swiglu_product", Input.self, "to", Output.self, "g", groupSize, recipe,
-      isAligned ? "" : "tails")
+    kernelName("swiglu_product", Input.self, "to", Output.self, settings)
   }
 
   package func body(_ k: KernelBuilder, _ chunk: ActivationChunk) {
