@@ -165,7 +165,9 @@ let package = Package(
         .product(name: "RealModule", package: "swift-numerics"),
       ]),
     .testTarget(name: "PTXTests", dependencies: ["Minifloat", "PTX", "_BlockScaleTestSupport"]),
-    .testTarget(name: "PTXEmulatorTests", dependencies: ["Minifloat", "PTX", "PTXEmulator"]),
+    .testTarget(
+      name: "PTXEmulatorTests",
+      dependencies: ["Minifloat", "PTX", "PTXEmulator", "_BlockScaleTestSupport"]),
     .testTarget(
       name: "BlockScaleCUDATests",
       dependencies: [
