@@ -49,7 +49,6 @@ extension CacheHint {
     switch self {
     case .normal, .evictFirst: ""
     case .readOnly: "nc"
-    case .streaming: "nc.L1::no_allocate.L2::256B"
     }
   }
 }

@@ -28,11 +28,6 @@ import _BlockScaleTestSupport
     }
   }
 
-  /// Some of the rarer configurations spill a few bytes; each is printed until none does.
-  private func recordSpills(_ fault: Assembler.Fault) {
-    withKnownIssue { Issue.record("\(fault)") }
-  }
-
   /// Without spills, stack frames and warnings; a module for many kernels, so that it goes fast.
   @Test(.enabled(if: Assembler.installed != nil, Comment(rawValue: Assembler.absence)))
   func assemblesForItsTargets() async throws {
@@ -53,14 +48,7 @@ import _BlockScaleTestSupport
     let usages = try await withThrowingTaskGroup(of: (Int, [Assembler.Usage]).self) { group in
       for (index, part) in parts.enumerated() {
         group.addTask {
-          do {
-            return (
-              index, try assembler.assemble(Renderer().text(of: part.trees), for: part.target.name)
-            )
-          } catch let fault as Assembler.Fault where fault.description.contains("stack frame") {
-            recordSpills(fault)
-            return (index, [])
-          }
+          (index, try assembler.assemble(Renderer().text(of: part.trees), for: part.target.name))
         }
       }
       return try await group.reduce(into: [[Assembler.Usage]](repeating: [], count: parts.count)) {
@@ -69,9 +57,9 @@ import _BlockScaleTestSupport
     }
     var table = AssemblyTable()
     for (part, usages) in zip(parts, usages) {
-      #expect(usages.isEmpty || Set(usages.map(\.entry)) == Set(part.trees.map(\.name)))
+      #expect(Set(usages.map(\.entry)) == Set(part.trees.map(\.name)))
       for tree in part.trees {
-        guard let usage = usages.first(where: { $0.entry == tree.name }) else { continue }
+        let usage = try #require(usages.first { $0.entry == tree.name })
         table.add(
           usage, configuration: "\(tree.bounds.threads) threads", target: part.target.name,
           sharedBytes: tree.sharedBytes, text: try tree.text)

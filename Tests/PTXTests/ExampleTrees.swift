@@ -43,7 +43,7 @@ enum ExampleTrees {
           .leave(Guard(p(0)), line(17)),
           does(
             .load(
-              MemoryAccess(space: .global, type: .f32, cache: .streaming), to: [r(6)],
+              MemoryAccess(space: .global, type: .f32, cache: .readOnly), to: [r(6)],
               address: Address(d(2))), 18),
           does(.unary(.absolute, .f32, r(6), .r(6)), 18),
           does(.binary(.maximum, .f32, r(5), .r(5), .r(6)), 18),

@@ -121,7 +121,7 @@ import _BlockScaleTestSupport
       [1, 2, 4].flatMap { count in
         [(MemorySpace.global, d(9)), (.shared, r(9)), (.sharedCluster, r(9))].flatMap {
           space, base in
-          [CacheHint.normal, .readOnly, .streaming, .evictFirst].flatMap { cache in
+          [CacheHint.normal, .readOnly, .evictFirst].flatMap { cache in
             [false, true].flatMap { isVolatile -> [Instruction] in
               let access = MemoryAccess(
                 space: space, type: type, count: count, cache: cache, isVolatile: isVolatile)

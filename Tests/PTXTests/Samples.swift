@@ -76,7 +76,7 @@ enum Samples {
     .load(
       MemoryAccess(space: .global, type: .bf16), to: [h(0)], address: Address(d(0), offset: -2)),
     .load(
-      MemoryAccess(space: .global, type: .b32, count: 4, cache: .streaming),
+      MemoryAccess(space: .global, type: .b32, count: 4, cache: .readOnly),
       to: [r(0), r(1), r(2), r(3)],
       address: Address(d(0), offset: 16)),
     .load(

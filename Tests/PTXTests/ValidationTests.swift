@@ -83,7 +83,7 @@ import Testing
     ),
     (
       .load(
-        MemoryAccess(space: .shared, type: .f32, cache: .streaming), to: [r(0)],
+        MemoryAccess(space: .shared, type: .f32, cache: .readOnly), to: [r(0)],
         address: Address(r(0))), "with a cache hint"
     ),
     (

@@ -48,7 +48,7 @@ extension QuantizeTiles {
     }
     if let tensor { arguments.merge(tensor.arguments) { $1 } }
     if let seed { arguments["mixedSeed"] = .uint64(PlaceGenerator.mixed(seed)) }
-    return try launch(of: library.tree(of: self), shape: shape, arguments: arguments)
+    return KernelLaunch(try library.tree(of: self), grid: try grid(shape), arguments: arguments)
   }
 
   /// Checks that the transpose can be written 16 bytes at a time, if this configuration does.
@@ -62,18 +62,12 @@ extension QuantizeTiles {
     }
   }
 
-  /// A launch with a block for each tile.
-  func launch(
-    of tree: KernelTree, shape: MatrixShape, arguments: [String: KernelArgument]
-  ) throws(KernelError) -> KernelLaunch {
+  /// A block for each tile.
+  func grid(_ shape: MatrixShape) throws(KernelError) -> GridShape {
     let (rows, columns) = extents(shape)
-    let tileRows = (rows + Self.extent - 1) / Self.extent
-    let order = TileOrder(tileRows: tileRows)
-    return KernelLaunch(
-      tree,
-      grid: try order.grid(
-        tileRows: tileRows, tileColumns: (columns + Self.extent - 1) / Self.extent),
-      arguments: arguments.merging(order.arguments) { $1 })
+    return try GridShape(
+      tileRows: (rows + Self.extent - 1) / Self.extent,
+      tileColumns: (columns + Self.extent - 1) / Self.extent)
   }
 
   /// The rows and columns that tiles cover: those of the matrix, and what the layouts of scales pad.

@@ -151,7 +151,7 @@ extension SourceRun {
       let inside = isInside(0)
       let words = stride(from: 0, to: 2 * format.byteCount, by: 4).flatMap { first in
         place.advanced(by: 4 * first).assuming(UInt32.self)
-          .load(count: 4, cache: .streaming, if: inside, otherwise: Value(0))
+          .load(count: 4, cache: .readOnly, if: inside, otherwise: Value(0))
       }
       self.init(k, format, words: words)
       return

@@ -18,7 +18,6 @@ struct TileWork {
   private let choose: ScaleChooser
   private let rows: Value<UInt32>
   private let columns: Value<UInt32>
-  private let bandShift: Value<UInt32>
   /// The tile's row in the grid of tiles.
   private let tileRow: Value<UInt32>
   private let warp: Value<UInt32>
@@ -43,16 +42,14 @@ struct TileWork {
     choose = tiles.rule.chooser(k, tensorMaximum: tensorMaximum)
     lane = k.lane
     warp = k.warp
-    bandShift = k.uint32("bandShift")
-    tileRow = TileOrder.tileRow(k, bandShift: bandShift)
-    firstRow = tileRow << 7
-    firstColumn = TileOrder.tileColumn(k, bandShift: bandShift) << 7
+    tileRow = k.special(.blockZ).multiplied(by: k.special(.blocksY), adding: k.special(.blockY))
+    (firstRow, firstColumn) = (tileRow << 7, k.special(.blockX) << 7)
     column = firstColumn + ((lane & 15) << 3)
     rowInTile = warp << 4 | lane >> 4
   }
 
   /// Read again where it is needed, which keeps a register free.
-  private var tileColumn: Value<UInt32> { TileOrder.tileColumn(k, bandShift: bandShift) }
+  private var tileColumn: Value<UInt32> { k.special(.blockX) }
 
   private var rule: QuantizeRule { tiles.rule }
   private var blockLength: Int { tiles.blockLength }

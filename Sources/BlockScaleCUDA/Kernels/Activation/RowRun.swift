@@ -69,7 +69,7 @@ package struct RowRun {
     if isAligned {
       return stride(from: 0, to: bytes, by: 16).flatMap { offset in
         first.advanced(by: offset).assuming(UInt32.self).load(
-          count: 4, cache: .streaming, if: isInside, otherwise: Value(0))
+          count: 4, cache: .readOnly, if: isInside, otherwise: Value(0))
       }
     }
     let perWord = 4 / bytesPerValue

@@ -32,7 +32,8 @@ extension SwiGLUForward {
     arguments["scales"] = .pointer(result.matrix.scales)
     arguments["transposedCodes"] = .pointer(result.transpose.codes)
     arguments["transposedScales"] = .pointer(result.transpose.scales)
-    return try tiles.launch(of: library.tree(of: self), shape: shape, arguments: arguments)
+    return KernelLaunch(
+      try library.tree(of: self), grid: try tiles.grid(shape), arguments: arguments)
   }
 }
 
@@ -60,7 +61,8 @@ extension SwiGLUBackward {
       arguments["\(name)Codes"] = .pointer(matrix.codes)
       arguments["\(name)Scales"] = .pointer(matrix.scales)
     }
-    return try tiles.launch(of: library.tree(of: self), shape: shape, arguments: arguments)
+    return KernelLaunch(
+      try library.tree(of: self), grid: try tiles.grid(shape), arguments: arguments)
   }
 }
 

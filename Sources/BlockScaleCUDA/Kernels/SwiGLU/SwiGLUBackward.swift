@@ -125,7 +125,7 @@ private struct BlockReader {
     let words: [Value<UInt32>] =
       isAligned
       ? place.assuming(UInt32.self).load(
-        count: 2, cache: .streaming, if: isRow .& (column .< columns), otherwise: Value(0))
+        count: 2, cache: .readOnly, if: isRow .& (column .< columns), otherwise: Value(0))
       : [0, 4].map { first in
         k.gatheredBytes(
           (first..<first + 4).map { index in
