@@ -162,13 +162,15 @@ extension GPUBenchmark {
       operation("nvfp4 to bf16", bytes: 0.5 + 1.0 / 16 + 2) {
         _ = try $0.dequantized(
           $1.stored(
-            NVFP4Matrix.self, Blocking(rows: 1, columns: 16), scale: 2,
+            NVFP4Matrix.self, Blocking(rows: 1, columns: 16), scale: Float8E4M3(bitPattern: 0x40),
             tensorScale: TensorScale(0.5)),
           as: BFloat16.self)
       },
       operation("mxfp8 to bf16", bytes: 1 + 1.0 / 32 + 2) {
         _ = try $0.dequantized(
-          $1.stored(MXFP8Matrix.self, Blocking(rows: 1, columns: 32), scale: 2), as: BFloat16.self)
+          $1.stored(
+            MXFP8Matrix.self, Blocking(rows: 1, columns: 32), scale: Float8E8M0(bitPattern: 128)),
+          as: BFloat16.self)
       },
       operation("scales to 128x4 tiles", bytes: 2) {
         _ = try $0.convertedScales(
