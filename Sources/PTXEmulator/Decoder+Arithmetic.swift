@@ -76,17 +76,22 @@ extension Decoder {
           return .done
         }
       }
-      // The sign bits of both halves.
-      let sign: UInt32 = 0x8000_8000
       let negates = operation == .negate
+      let isBFloat16 = type == .bf16 || type == .bf16x2
+      func result(_ x: UInt16) -> UInt16 {
+        // The hardware gives BF16 one NaN, and leaves FP16's alone.
+        isBFloat16 && x & 0x7FFF > 0x7F80 ? 0x7FFF : negates ? x ^ 0x8000 : x & 0x7FFF
+      }
       if isPair {
         return { (warp, mask) in
-          warp.map(destination, source, mask) { (x: UInt32) in negates ? x ^ sign : x & ~sign }
+          warp.map(destination, source, mask) { (x: UInt32) in
+            UInt32(result(UInt16(x >> 16))) << 16 | UInt32(result(UInt16(truncatingIfNeeded: x)))
+          }
           return .done
         }
       }
       return { (warp, mask) in
-        warp.map(destination, source, mask) { (x: UInt16) in negates ? x ^ 0x8000 : x & 0x7FFF }
+        warp.map(destination, source, mask) { (x: UInt16) in result(x) }
         return .done
       }
     }

@@ -34,10 +34,18 @@ extension Decoder {
       report("converts from \(from.rawValue) to \(to.rawValue) in registers that PTX does not take")
       return { (_, _) in .done }
     }
-    if to == .f32, from == .bf16 || from == .f16, source.kind == .bits16 {
-      let half = from == .f16 ? FloatLayout.float16 : .bfloat16
+    if to == .f32, from == .bf16, source.kind == .bits16 {
+      // Bits moved up: NaNs keep theirs.
       return { (warp, mask) in
-        warp.map(destination, source, mask) { (x: UInt16) in canonical(Float(half.decode(x))) }
+        warp.map(destination, source, mask) { (x: UInt16) in Float(bitPattern: UInt32(x) << 16) }
+        return .done
+      }
+    }
+    if to == .f32, from == .f16, source.kind == .bits16 {
+      return { (warp, mask) in
+        warp.map(destination, source, mask) { (x: UInt16) in
+          canonical(Float(FloatLayout.float16.decode(x)))
+        }
         return .done
       }
     }

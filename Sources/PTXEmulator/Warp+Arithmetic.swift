@@ -13,14 +13,14 @@ extension Warp {
     case .multiply: map(d, a, b, mask) { (x: Word, y: Word) in x &* y }
     case .multiplyHigh:
       map(d, a, b, mask) { (x: Word, y: Word) in x.multipliedFullWidth(by: y).high }
-    // The hardware's result for a division by zero has all bits set, and the remainder is the dividend.
+    // The hardware's results for a division by zero have all bits set.
     case .divide:
       map(d, a, b, mask) { (x: Word, y: Word) in
         y == 0 ? ~0 : x.dividedReportingOverflow(by: y).partialValue
       }
     case .remainder:
       map(d, a, b, mask) { (x: Word, y: Word) in
-        y == 0 ? x : x.remainderReportingOverflow(dividingBy: y).partialValue
+        y == 0 ? ~0 : x.remainderReportingOverflow(dividingBy: y).partialValue
       }
     case .minimum, .minimumNaN: map(d, a, b, mask) { (x: Word, y: Word) in x < y ? x : y }
     case .maximum, .maximumNaN: map(d, a, b, mask) { (x: Word, y: Word) in x > y ? x : y }

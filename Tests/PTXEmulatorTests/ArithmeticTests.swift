@@ -33,7 +33,7 @@ import Testing
       (.add, { $0 &+ $1 }), (.subtract, { $0 &- $1 }), (.multiply, { $0 &* $1 }),
       (.multiplyHigh, { $0.multipliedFullWidth(by: $1).high }),
       (.divide, { $1 == 0 ? ~0 : $0.dividedReportingOverflow(by: $1).partialValue }),
-      (.remainder, { $1 == 0 ? $0 : $0.remainderReportingOverflow(dividingBy: $1).partialValue }),
+      (.remainder, { $1 == 0 ? ~0 : $0.remainderReportingOverflow(dividingBy: $1).partialValue }),
       (.minimum, { Swift.min($0, $1) }), (.maximum, { Swift.max($0, $1) }), (.and, { $0 & $1 }),
       (.or, { $0 | $1 }), (.xor, { $0 ^ $1 }),
     ]

@@ -63,7 +63,7 @@ package struct QuantizeRows: Kernel {
   /// use, where they wait in turn; with too high a one it spills.
   package var bounds: LaunchBounds {
     // Random numbers of 64 bits take most registers, and computing them hides the loads.
-    let blocks = isStochastic || blockRows > 1 ? nil : rule.source == .float32 ? 2 : 4
+    let blocks = rule.source == .float32 ? 2 : isStochastic || blockRows > 1 ? nil : 4
     return LaunchBounds(threads: Self.threads, minimumBlocks: blocks)
   }
 

@@ -12,7 +12,7 @@ package struct GPUBenchmark: Sendable {
     case operations(Int)
   }
 
-  /// The group that `bench` takes by name: quantize, activation, swiglu or product.
+  /// The group that `bench` takes by name: quantize, dequantize, activation, swiglu or product.
   package let group: String
   /// The operation and its shape.
   package let name: String
@@ -45,6 +45,8 @@ package struct GPUBenchmark: Sendable {
 
   /// Every benchmark.
   package static var all: [GPUBenchmark] {
-    quantization + multiplication + swiGLU + blockwiseProducts
+    quantization + quantizers(rows: 16_384, columns: 8192)
+      + dequantizers(rows: 16_384, columns: 8192) + multiplication
+      + activationFlow(rows: 16_384, columns: 8192) + swiGLU + blockwiseProducts
   }
 }
