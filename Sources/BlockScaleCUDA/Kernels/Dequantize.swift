@@ -54,7 +54,10 @@ package struct Dequantize: Kernel {
     return parts.joined(separator: "_")
   }
 
-  package var bounds: LaunchBounds { LaunchBounds(threads: Self.threads, minimumBlocks: 4) }
+  /// Reading byte by byte takes more addresses.
+  package var bounds: LaunchBounds {
+    LaunchBounds(threads: Self.threads, minimumBlocks: isAligned ? 4 : 3)
+  }
 
   package func body(_ k: KernelBuilder) {
     let codes = k.pointer("codes", to: UInt8.self)
