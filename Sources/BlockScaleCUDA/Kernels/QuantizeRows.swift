@@ -62,8 +62,10 @@ package struct QuantizeRows: Kernel {
   /// Without a minimum of blocks `ptxas` aims at full occupancy and moves loads behind each other's
   /// use, where they wait in turn; with too high a one it spills.
   package var bounds: LaunchBounds {
-    // Random numbers of 64 bits take most registers, and computing them hides the loads.
-    let blocks = rule.source == .float32 ? 2 : isStochastic || blockRows > 1 ? nil : 4
+    // Sixteen rows in FP32 take all registers there are. Random numbers of 64 bits take most, and
+    // computing them hides the loads.
+    if blockRows > 1 { return LaunchBounds(threads: Self.threads) }
+    let blocks = rule.source == .float32 ? 2 : isStochastic ? nil : 4
     return LaunchBounds(threads: Self.threads, minimumBlocks: blocks)
   }
 
