@@ -33,6 +33,8 @@ package struct QuantizeColumns: Kernel {
   }
 
   package func body(_ k: KernelBuilder) {
+    // Converting by hand takes more registers.
+    if !k.has(.float8Conversion) { k.bounds.minimumBlocks = 1 }
     let values = k.pointer("values", to: UInt16.self)
     let codes = k.pointer("codes", to: UInt8.self)
     let scales = k.pointer("scales", to: UInt8.self)

@@ -89,7 +89,7 @@ package struct QuantizeTiles: Kernel {
     if !k.has(.float8Conversion) {
       // Converting by hand takes more registers.
       if rule.source == .float32 || output == .matrix {
-        k.bounds.minimumBlocks = nil
+        k.bounds.minimumBlocks = 1
       } else if output == .both, !isSquare {
         k.bounds.minimumBlocks = bounds.minimumBlocks.map { min($0, 2) }
       }
