@@ -8,9 +8,6 @@ struct ReleaseFigures {
   /// By the device's name, then by the benchmark's.
   let figures: [String: [String: Double]]
 
-  /// Those of the last release; devices that it was not measured on are missing.
-  static let last = ReleaseFigures(figures: [:])
-
   /// How a figure compares with the release's, or nothing where that is unknown.
   func ratio(of figure: Double, _ benchmark: String, on device: String) -> Double? {
     figures[device]?[benchmark].map { figure / $0 }
