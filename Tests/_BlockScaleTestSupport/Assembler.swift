@@ -84,11 +84,13 @@ package struct Assembler: Sendable {
     }
     let usages = try Self.usages(of: result.output)
     let complaints = result.output.split(separator: "\n").filter { $0.contains("(C75") }
-    if let complaint = complaints.first { throw Fault(description: "\(target): \(complaint)") }
-    for usage in usages where usage.stackBytes > 0 || usage.spillBytes > 0 {
-      throw Fault(
-        description: "\(target): \(usage.entry) has a stack frame of \(usage.stackBytes) bytes and "
-          + "spills \(usage.spillBytes)")
+    let faults =
+      complaints.map(String.init)
+      + usages.filter { $0.stackBytes > 0 || $0.spillBytes > 0 }.map {
+        "\($0.entry) has a stack frame of \($0.stackBytes) bytes and spills \($0.spillBytes)"
+      }
+    if !faults.isEmpty {
+      throw Fault(description: "\(target): " + faults.joined(separator: "; "))
     }
     return usages
   }

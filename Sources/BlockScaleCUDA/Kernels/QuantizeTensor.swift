@@ -33,7 +33,10 @@ package struct QuantizeTensor: Kernel {
     "quantize_\(rule.name)" + (isAligned ? "" : "_unaligned") + (isStochastic ? "_stochastic" : "")
   }
 
-  package var bounds: LaunchBounds { LaunchBounds(threads: Self.threads, minimumBlocks: 4) }
+  /// Random numbers of 64 bits take registers, and computing them hides the loads.
+  package var bounds: LaunchBounds {
+    LaunchBounds(threads: Self.threads, minimumBlocks: isStochastic ? 2 : 4)
+  }
 
   package func body(_ k: KernelBuilder) {
     let values = k.pointer("values", to: UInt16.self)

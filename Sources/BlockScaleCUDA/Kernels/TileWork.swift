@@ -181,6 +181,17 @@ struct TileWork {
   /// - Parameter shared: The choice of the whole tile, if it is one block.
   func storeColumns(of tile: TurnedTile, to target: Result, _ shared: BlockChoice? = nil) {
     // A warp takes 16 columns, eight at a time; four lanes share a column.
+    if tiles.isStochastic, !isSquare {
+      // Random numbers take so many instructions that written out twice they are slow to compile, and
+      // hide the loads as it is.
+      k.repeated(Value(2)) { group in
+        let column = firstColumn + (warp << 4 | lane >> 2) + (group << 3)
+        storeColumns(
+          [ColumnGroup(column: column, parts: tile.columnRuns(chunk: warp << 1 | group))],
+          to: target, shared)
+      }
+      return
+    }
     let groups = [0, 1].map { group in
       ColumnGroup(
         column: firstColumn + (warp << 4 | lane >> 2) + 8 * group,
@@ -209,7 +220,8 @@ struct TileWork {
         groups[index].parts = groups[index].parts.map { HadamardTransform(k).rotated($0) }
       }
     }
-    let choices = shared.map { [[$0, $0], [$0, $0]] } ?? columnChoices(groups, target)
+    let choices =
+      shared.map { choice in groups.map { _ in [choice, choice] } } ?? columnChoices(groups, target)
     for (group, choices) in zip(groups, choices) {
       for (half, part) in group.parts.enumerated() {
         let row = firstRow + 64 * half + ((lane & 3) << 4)
@@ -260,7 +272,9 @@ struct TileWork {
         if: ofLanes.isFirst)
     }
     let choices = blocks.indices.map { ofLanes.factor(ofBlock: $0) }
-    return [0, 1].map { group in [choices[halves * group], choices[halves * group + halves - 1]] }
+    return groups.indices.map { group in
+      [choices[halves * group], choices[halves * group + halves - 1]]
+    }
   }
 
   // MARK: Whole tiles

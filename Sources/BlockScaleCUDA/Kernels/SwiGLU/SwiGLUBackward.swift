@@ -39,7 +39,8 @@ package struct SwiGLUBackward: Kernel {
   package var name: String { "swiglu_backward_\(input.rawValue)_" + tiles.name }
   package var bounds: LaunchBounds {
     // Reading and writing byte by byte takes more addresses than three blocks leave registers for.
-    LaunchBounds(threads: QuantizeTiles.threads, minimumBlocks: tiles.isAligned ? 3 : nil)
+    let isAligned = tiles.isAligned && tiles.isTransposeAligned
+    return LaunchBounds(threads: QuantizeTiles.threads, minimumBlocks: isAligned ? 3 : nil)
   }
 
   package func body(_ k: KernelBuilder) {
