@@ -59,8 +59,8 @@ struct SequenceOrder: Sendable {
     guard windows > 0 else {
       throw LlamaError(
         .wrongInput,
-        "The text has \(tokens) tokens to train on, which is less than one sequence of "
-          + "\(length + 1).")
+        "The text has \(tokens) token\(tokens == 1 ? "" : "s") to train on, which is less than one "
+          + "sequence of \(length + 1).")
     }
     self.length = length
     self.seed = seed

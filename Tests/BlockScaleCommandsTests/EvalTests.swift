@@ -48,6 +48,26 @@ import Testing
     }
   }
 
+  @Test func aRunNamesItsModels() throws {
+    let place = TemporaryPlace()
+    let folder = TrainingFolder(path: place.path)
+    try writeFileAtomically([], to: folder.losses)
+    func refusal() throws -> String? {
+      let error = #expect(throws: CommandError.self) {
+        try Self.command(place.path, [65, 66, 67]).measured()
+      }
+      return error?.description
+    }
+    #expect(try refusal()?.contains("it holds no model yet") == true)
+    for name in ["nvfp4", "fp8"] {
+      try makeFolder(folder.model(name))
+      try Self.saveGuesser(to: folder.model(name))
+    }
+    #expect(
+      try refusal()?.hasSuffix(
+        "its models are \(folder.model("fp8")), \(folder.model("nvfp4")).") == true)
+  }
+
   @Test func whatCannotBeMeasuredIsRefused() throws {
     let place = TemporaryPlace()
     try Self.saveGuesser(to: place.path)

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import BlockScaleCPU
+import Checkpoints
 import Llama
 import Safetensors
 import SystemPackage
@@ -22,6 +23,13 @@ struct ModelArgument: ParsableArguments {
 
   func load(threads: Int) throws -> (model: LlamaModel<CPUBackend>, tokenizer: any Tokenizer) {
     let folder = FilePath(model)
+    if try FileKind(of: folder) == .folder, try TrainingFolder(path: folder).state == .run {
+      let names = try TrainingFolder(path: folder).models.map(\.string)
+      throw CommandError(
+        "\(model) is the folder of a training run; "
+          + (names.isEmpty
+            ? "it holds no model yet." : "its models are \(names.joined(separator: ", "))."))
+    }
     let loaded: LlamaModel<CPUBackend>
     do {
       loaded = try LlamaModel(folder: folder, on: CPUBackend(threads: threads))

@@ -75,7 +75,8 @@ struct TrainCommand: ParsableCommand {
     }
     try take(&run, interrupt)
     let session = TrainingSession(
-      run: run, data: data, tokenizer: tokenizer, cpu: cpu, jobs: report.jobs)
+      run: run, data: data, tokenizer: tokenizer, cpu: cpu, jobs: report.jobs,
+      prompt: text.text == nil ? "Ada sold " : "…")
     let result = try session.finish { if interrupt.isRaised { throw stopped(interrupt) } }
     let terminal = Terminal.standardOutput
     if report.json {

@@ -80,13 +80,22 @@ struct TrainingFolder {
   /// The names of the models: the trained ones, and those quantized with and without a search.
   static let quantized = (plain: "nvfp4", searched: "nvfp4-scale-search")
 
+  /// The models that a run has in the folder.
+  var models: [FilePath] {
+    get throws {
+      try modelNames.map(model).filter { try FileKind(of: $0) != .missing }
+    }
+  }
+
+  private var modelNames: [String] {
+    TrainingRecipe.allCases.map(\.rawValue) + [Self.quantized.plain, Self.quantized.searched]
+  }
+
   /// Makes the folder, or removes the files of the run in it.
   func clear() throws {
     guard try FileKind(of: path) != .missing else { return try makeFolder(path) }
     // The table of losses last: it tells that this is the folder of a run.
-    let recipes = TrainingRecipe.allCases
-    let models = recipes.map(\.rawValue) + [Self.quantized.plain, Self.quantized.searched]
-    for item in recipes.map(checkpoint) + models.map(model)
+    for item in TrainingRecipe.allCases.map(checkpoint) + modelNames.map(model)
       + [lossPicture, throughputPicture, noisePicture, report, losses]
     where try FileKind(of: item) != .missing {
       try removeItem(item)

@@ -14,6 +14,8 @@ struct TrainingSession {
   let tokenizer: ModelTokenizer
   let cpu: CPUBackend
   let jobs: Int
+  /// A prompt that suits the text.
+  let prompt: String
 
   /// Saves and evaluates all models, quantizes the last one, and writes pictures and the report.
   ///
@@ -21,7 +23,7 @@ struct TrainingSession {
   func finish(_ mayGoOn: () throws -> Void = {}) throws -> TrainingResult {
     let options = run.arms[0].trainer.options
     var result = TrainingResult(
-      folder: run.folder, data: data, tokensPerStep: options.tokensPerStep)
+      folder: run.folder, data: data, tokensPerStep: options.tokensPerStep, prompt: prompt)
     result.configuration = run.arms[0].trainer.model.configuration
     for arm in run.arms {
       try mayGoOn()
@@ -106,6 +108,7 @@ struct TrainingResult {
   let folder: TrainingFolder
   let data: TrainingData
   let tokensPerStep: Int
+  let prompt: String
   var configuration: LlamaConfiguration?
   var arms: [Arm] = []
   var quantized: [Quantized] = []
@@ -156,7 +159,7 @@ struct TrainingResult {
     text += """
 
       Models, losses (CSV), pictures (SVG) and the report (JSON) are in '\(folder.path)'.
-      Next: blockscale generate \(folder.model("nvfp4")) --prompt "Ada sold "
+      Next: blockscale generate \(folder.model("nvfp4")) --prompt "\(prompt)"
 
       """
     return text
