@@ -11,8 +11,8 @@ extension KernelCatalog {
     ) {
       let rule = try? QuantizeRule(recipe, element: .e4m3, scale: scale, source: source)
       guard let rule else { return }
-      quantizers += QuantizeWholeRows.Span.allCases.map {
-        QuantizeWholeRows(rule, span: $0, isAligned: isAligned)
+      quantizers += QuantizeWholeRows.warpCounts.map {
+        QuantizeWholeRows(rule, warpsPerRow: $0, isAligned: isAligned)
       }
     }
     for recipe in Recipe.allCases {

@@ -282,10 +282,11 @@ package enum KernelCatalog {
 
   private static var scaleConversions: [KernelCatalogEntry] {
     distinct([
-      ScaleConversion(from: .linear, to: .swizzled, byteCount: 1),
-      ScaleConversion(from: .swizzled, to: .linear, byteCount: 1),
-      ScaleConversion(from: .linear, to: .blockMajor, byteCount: 4),
-      ScaleConversion(from: .blockMajor, to: .linear, byteCount: 4),
+      ScaleSwizzle(.intoTiles), ScaleSwizzle(.intoTiles, isAligned: false),
+      ScaleSwizzle(.outOfTiles), ScaleSwizzle(.outOfTiles, isAligned: false),
+      ScaleTranspose<UInt8>(.intoBlockMajor), ScaleTranspose<UInt8>(.outOfBlockMajor),
+      ScaleTranspose<UInt16>(.intoBlockMajor), ScaleTranspose<UInt16>(.outOfBlockMajor),
+      ScaleTranspose<UInt32>(.intoBlockMajor), ScaleTranspose<UInt32>(.outOfBlockMajor),
     ])
   }
 

@@ -30,20 +30,46 @@ extension KernelExecutor {
     return try values.elements(Value.self, count: matrix.rows * matrix.columns)
   }
 
-  /// Scales of a grid of blocks in another layout, as bytes.
+  /// Scales of a grid of blocks from row-major order into another layout, or back, as bytes.
   ///
-  /// - Throws: ``KernelError`` if the grid is empty or too large, and what the executor throws.
+  /// - Parameter byteCount: The bytes of a scale: 1, 2 or 4.
+  /// - Throws: ``KernelError`` if the grid is empty or too large or no kernel converts these layouts, and
+  ///   what the executor throws.
   package func convertedScales(
     _ bytes: [UInt8], rows: Int, columns: Int, byteCount: Int, from source: ScaleLayout,
     to target: ScaleLayout
   ) throws -> [UInt8] {
+    let shape = try MatrixShape(rows: rows, columns: columns)
+    let library = KernelLibrary(for: self.target)
     let from = try DeviceBuffer(bytes, on: self)
     let to = try DeviceBuffer(
       byteCount: target.count(rows: rows, columns: columns) * byteCount, on: self)
-    try launch(
-      ScaleConversion(from: source, to: target, byteCount: byteCount).launch(
-        in: KernelLibrary(for: self.target), from: from.address, to: to.address,
-        grid: try MatrixShape(rows: rows, columns: columns)))
+    func turned<Scale: MemoryElement>(
+      _ direction: ScaleTranspose<Scale>.Direction, _ scale: Scale.Type
+    ) throws {
+      try launch(
+        ScaleTranspose<Scale>(direction).launch(
+          in: library, from: from.address, to: to.address, grid: shape))
+    }
+    func swizzled(_ direction: ScaleSwizzle.Direction) throws {
+      try launch(
+        ScaleSwizzle(direction, isAligned: columns % 4 == 0).launch(
+          in: library, from: from.address, to: to.address, grid: shape))
+    }
+    switch (source, target, byteCount) {
+    case (.linear, .swizzled, 1): try swizzled(.intoTiles)
+    case (.swizzled, .linear, 1): try swizzled(.outOfTiles)
+    case (.linear, .blockMajor, 1): try turned(.intoBlockMajor, UInt8.self)
+    case (.linear, .blockMajor, 2): try turned(.intoBlockMajor, UInt16.self)
+    case (.linear, .blockMajor, 4): try turned(.intoBlockMajor, UInt32.self)
+    case (.blockMajor, .linear, 1): try turned(.outOfBlockMajor, UInt8.self)
+    case (.blockMajor, .linear, 2): try turned(.outOfBlockMajor, UInt16.self)
+    case (.blockMajor, .linear, 4): try turned(.outOfBlockMajor, UInt32.self)
+    default:
+      throw KernelError(
+        "No kernel brings scales of \(byteCount) bytes from \(source.rawValue) into "
+          + "\(target.rawValue) order.")
+    }
     return try to.bytes()
   }
 }

@@ -107,10 +107,11 @@ extension KernelCheck {
     return checks.compactMap(\.self)
   }
 
-  /// One scale a row: rows that a warp keeps in registers, that a block keeps, and longer ones; with tails.
+  /// One scale a row: rows that one, two, four and eight warps keep in registers, and longer ones; with tails.
   private static var wholeRows: [KernelCheck] {
     let shapes = [
-      (1, 1), (3, 127), (16, 264), (9, 2048), (3, 2056), (3, 2049), (2, 16_648), (2, 16_387),
+      (1, 1), (3, 127), (16, 264), (9, 2048), (3, 2056), (3, 2049), (5, 4_104), (2, 16_648),
+      (2, 16_387),
     ]
     return shapes.flatMap { shape in
       [

@@ -6,7 +6,7 @@ import PTX
 extension KernelCheck {
   /// Scales from one layout to the other and back.
   static var scaleLayouts: [KernelCheck] {
-    [(1, 1), (33, 64), (130, 9)].flatMap { shape in
+    [(1, 1), (33, 64), (130, 9), (300, 68)].flatMap { shape in
       [
         scaleLayout(.swizzled, byteCount: 1, shape), scaleLayout(.blockMajor, byteCount: 1, shape),
         scaleLayout(.blockMajor, byteCount: 2, shape),

@@ -32,23 +32,3 @@ extension Dequantize {
       arguments: arguments)
   }
 }
-
-extension ScaleConversion {
-  /// The launch that brings the scales of a grid of blocks into another layout.
-  ///
-  /// - Throws: ``KernelError`` if the grid is empty or too large.
-  package func launch(
-    in library: KernelLibrary, from source: UInt64, to target: UInt64, grid shape: MatrixShape
-  ) throws(KernelError) -> KernelLaunch {
-    var arguments = shape.arguments
-    arguments["source"] = .pointer(source)
-    arguments["target"] = .pointer(target)
-    let count = self.target.count(rows: shape.rows, columns: shape.columns)
-    guard count < 1 << 31 else {
-      throw KernelError("\(name): a grid of \(shape.rows)x\(shape.columns) has too many scales.")
-    }
-    return KernelLaunch(
-      try library.tree(of: self), grid: GridShape(count.dividedUp(by: Self.threads)),
-      arguments: arguments)
-  }
-}

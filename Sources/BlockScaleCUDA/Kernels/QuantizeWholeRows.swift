@@ -6,34 +6,32 @@ package import PTX
 
 /// FP8 codes of a row-major matrix under one scale a row.
 ///
-/// - Constraints: Any number of rows and columns, but what `Span` says of the latter; `isAligned` as
-///   for `QuantizeRows`.
+/// - Constraints: Any number of rows; columns up to `heldColumns`, or any for eight warps a row; `isAligned`
+///   as for `QuantizeRows`.
 /// - Numerics: Those of `rule`, whose bytes the reference gives.
 /// - Traffic: Each code and scale is written once. Each value is read once, and those beyond a row's
 ///   first `heldColumns`, which stay in registers meanwhile, once more, mostly from the L2 cache.
 package struct QuantizeWholeRows: Kernel {
-  /// The threads that share a row.
-  package enum Span: String, Sendable, Hashable, CaseIterable {
-    /// A warp, for rows of no more than `heldColumns`.
-    case warp
-    /// A block of the grid, for rows of any length.
-    case block
-  }
-
   package var rule: QuantizeRule
-  package var span: Span
+  /// Warps that share a row: 1, 2, 4 or all eight of a block of the grid.
+  package var warpsPerRow: Int
   package var isAligned: Bool
 
-  package init(_ rule: QuantizeRule, span: Span, isAligned: Bool = true) {
+  package init(_ rule: QuantizeRule, warpsPerRow: Int, isAligned: Bool = true) {
     precondition(!rule.isPerTensor && rule.element != .e2m1, "FP8 under one scale a row")
+    precondition(
+      Self.warpCounts.contains(warpsPerRow), "one, two, four or eight warps share a row")
     self.rule = rule
-    self.span = span
+    self.warpsPerRow = warpsPerRow
     self.isAligned = isAligned
   }
 
   static let threads = 256
+  package static let warpCounts = [1, 2, 4, 8]
+  /// Whether rows may be longer than what stays in registers.
+  private var takesAnyRow: Bool { warpsPerRow == Self.threads / 32 }
   /// Rows that a block of the grid covers.
-  var rowsPerBlock: Int { span == .warp ? Self.threads / 32 : 1 }
+  var rowsPerBlock: Int { Self.threads / 32 / warpsPerRow }
   /// Columns from one run of a thread to its next.
   private var step: Int { Self.threads / rowsPerBlock * SourceRun.count }
   /// Runs of a thread whose loads are in flight together, and which stay in 32 registers.
@@ -42,12 +40,12 @@ package struct QuantizeWholeRows: Kernel {
   package var heldColumns: Int { heldRuns * step }
 
   package var name: String {
-    "quantize_row_\(rule.name)_\(span.rawValue)" + (isAligned ? "" : "_unaligned")
+    "quantize_row_\(rule.name)_warps\(warpsPerRow)" + (isAligned ? "" : "_unaligned")
   }
 
   /// Values that are read one by one take more registers for their places.
   package var bounds: LaunchBounds {
-    LaunchBounds(threads: Self.threads, minimumBlocks: span == .block && !isAligned ? 3 : 4)
+    LaunchBounds(threads: Self.threads, minimumBlocks: takesAnyRow && !isAligned ? 3 : 4)
   }
 
   package func body(_ k: KernelBuilder) {
@@ -56,8 +54,9 @@ package struct QuantizeWholeRows: Kernel {
     let scales = k.pointer("scales", to: UInt8.self)
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let block = k.special(.blockX)
-    let row = span == .warp ? block.multiplied(by: Value(rowsPerBlock), adding: k.warp) : block
-    let place = span == .warp ? k.lane : k.thread
+    let row = block.multiplied(
+      by: Value(rowsPerBlock), adding: k.warp >> warpsPerRow.trailingZeroBitCount)
+    let place = k.thread & (warpsPerRow * 32 - 1)
     let column = place << 3
     let reader = SourceReader(
       k: k, format: rule.source, isAligned: isAligned, values: values, rows: rows, columns: columns)
@@ -67,7 +66,7 @@ package struct QuantizeWholeRows: Kernel {
     let ofThread = k.variable(ofHeld.bits)
     // What does not stay in registers.
     let beyond = column + heldColumns
-    if span == .block {
+    if takesAnyRow {
       // With half as many loads in flight, since those before keep their registers.
       let together = heldRuns / 2
       k.forEach(from: beyond, below: columns, by: Value(together * step)) { start in
@@ -87,7 +86,7 @@ package struct QuantizeWholeRows: Kernel {
         output.store(encoder.words(run, choice), row: row, column: column + index * step)
       }
     }
-    if span == .block {
+    if takesAnyRow {
       k.forEach(from: beyond, below: columns, by: Value(step)) { column in
         let run = reader.run(row: row, column: column)
         output.store(encoder.words(run, choice), row: row, column: column)
@@ -105,11 +104,15 @@ package struct QuantizeWholeRows: Kernel {
   /// The largest magnitude among the threads that share a row, in all of them.
   private func largestOfRow(_ k: KernelBuilder, _ largest: LargestMagnitude) -> Value<Float> {
     let ofWarp = largest.reduced(over: [16, 8, 4, 2, 1]).float()
-    guard span == .block else { return ofWarp }
+    if warpsPerRow == 1 { return ofWarp }
     let maxima = k.shared(Float.self, count: Self.threads / 32)
     maxima[k.warp].store(ofWarp, if: k.lane .== 0)
     k.barrier()
-    let all = [0, 4].flatMap { maxima.advanced(by: $0).load(count: 4) }
+    let ofRow = maxima[k.warp & ~(warpsPerRow - 1)]
+    let together = min(warpsPerRow, 4)
+    let all = stride(from: 0, to: warpsPerRow, by: together).flatMap {
+      ofRow.advanced(by: $0).load(count: together)
+    }
     return reduced(all) { rule.hidesNonFinite ? maximum($0, $1) : maximumOrNaN($0, $1) }
   }
 }
@@ -124,9 +127,11 @@ extension LargestMagnitude {
 extension QuantizeWholeRows {
   /// The configuration for rows of so many columns.
   package static func chosen(_ rule: QuantizeRule, for shape: MatrixShape) -> QuantizeWholeRows {
-    let short = QuantizeWholeRows(rule, span: .warp, isAligned: shape.isAligned)
-    if shape.columns <= short.heldColumns { return short }
-    return QuantizeWholeRows(rule, span: .block, isAligned: shape.isAligned)
+    let kernels = warpCounts.map {
+      QuantizeWholeRows(rule, warpsPerRow: $0, isAligned: shape.isAligned)
+    }
+    // The fewer threads share a row, the more loads each has in flight, up to what stays in registers.
+    return kernels.first { shape.columns <= $0.heldColumns } ?? kernels[kernels.count - 1]
   }
 
   /// The launch that quantizes a matrix.
@@ -139,7 +144,7 @@ extension QuantizeWholeRows {
     in library: KernelLibrary, values: UInt64, matrix: BlockScaledAddresses, shape: MatrixShape
   ) throws(KernelError) -> KernelLaunch {
     if isAligned { try checkAlignment(name, shape, values: values, codes: matrix.codes) }
-    guard span == .block || shape.columns <= heldColumns else {
+    guard takesAnyRow || shape.columns <= heldColumns else {
       throw KernelError(
         "\(name) takes rows of no more than \(heldColumns) columns, not \(shape.columns).")
     }

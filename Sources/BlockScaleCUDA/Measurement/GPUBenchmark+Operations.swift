@@ -176,6 +176,11 @@ extension GPUBenchmark {
         _ = try $0.convertedScales(
           $1.bytes(1), rows: rows, columns: columns, byteCount: 1, from: .linear, to: .swizzled)
       },
+      operation("scales to block-major order", bytes: 2) {
+        _ = try $0.convertedScales(
+          $1.bytes(1), rows: rows, columns: columns / 4, byteCount: 4, from: .linear,
+          to: .blockMajor)
+      },
     ]
   }
 }
