@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import BlockScale
-import Synchronization
 
 extension CPUBackend {
   /// Takes one step of AdamW.
@@ -31,7 +30,7 @@ extension CPUBackend {
     let chunk = (Self.stepElements + groups - 1) / groups * groups
     // Moved out and back, so that nothing is copied as a whole. A thread takes its part, works on it
     // for long, and puts it back.
-    let work = Mutex((parameters: parameters, first: state.first, second: state.second))
+    let work = Guarded((parameters: parameters, first: state.first, second: state.second))
     parameters = []
     (state.first, state.second) = (First(count: 0), Second(count: 0))
     parallelFor((count - 1) / chunk + 1, threads: threads) { index in

@@ -129,7 +129,7 @@ extension CPUBackend {
     let panels = panels(
       rows: whole.rows, rowValues: columns, blocking: blocking,
       mayCut: blocking == .tensor && !measures)
-    let parts = Mutex([[ErrorMetrics]](repeating: [], count: panels.count))
+    let parts = Guarded([[ErrorMetrics]](repeating: [], count: panels.count))
     // Sendable in spite of its pointers: each thread writes its own panels, and all are done before
     // the call returns.
     nonisolated(unsafe) let whole = whole

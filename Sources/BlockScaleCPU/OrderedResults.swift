@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
-
 /// Results of tasks in the order of their indices.
 final class OrderedResults<Value: Sendable>: Sendable {
-  private let storage: Mutex<[Value?]>
+  private let storage: Guarded<[Value?]>
 
-  init(_ count: Int) { storage = Mutex(Array(repeating: nil, count: count)) }
+  init(_ count: Int) { storage = Guarded(Array(repeating: nil, count: count)) }
 
   func set(_ index: Int, _ value: Value) { storage.withLock { $0[index] = value } }
 

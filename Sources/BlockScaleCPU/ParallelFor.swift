@@ -40,7 +40,7 @@ package func parallelFor<Scratch>(
 package func parallelFor<Failure: Error>(
   _ count: Int, threads: Int, _ body: @Sendable (Int) throws(Failure) -> Void
 ) throws(Failure) {
-  let failure = Mutex<Failure?>(nil)
+  let failure = Guarded<Failure?>(nil)
   parallelFor(count, threads: threads) { index in
     guard failure.withLock({ $0 == nil }) else { return }
     do throws(Failure) {

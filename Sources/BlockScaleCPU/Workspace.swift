@@ -155,7 +155,7 @@ private func zeroed<Value: BitwiseCopyable>(_ count: Int) -> UnsafeMutablePointe
 /// Workspaces of the operations of a back end; there are as many as threads have worked at the same
 /// time.
 final class WorkspacePool: Sendable {
-  private let idle = Mutex<[Workspace]>([])
+  private let idle = Guarded<[Workspace]>([])
   private let operations = Atomic<Int>(0)
 
   /// A number for an operation, by which workspaces tell what they know.
