@@ -37,7 +37,8 @@ package struct NormBackward<Input: ActivationElement>: Kernel {
       isAligned ? "" : "tails")
   }
   package var bounds: LaunchBounds {
-    LaunchBounds(threads: NormRows<Input>.threads, minimumBlocks: isAligned ? 5 : nil)
+    // With more blocks the rows in work would not stay in the second-level cache.
+    LaunchBounds(threads: NormRows<Input>.threads, minimumBlocks: isAligned ? 4 : nil)
   }
 
   package func body(_ k: KernelBuilder) {
@@ -46,7 +47,7 @@ package struct NormBackward<Input: ActivationElement>: Kernel {
     let gradient = rows.matrix("gradient", bytesPerValue: 2)
     let target = rows.matrix("result", bytesPerValue: 2)
     let stored = k.pointer("statistics", to: Float.self)
-    let tiles = rows.termTiles()
+    let tiles = rows.termTiles(kind == .layer ? 2 : 1)
     let statistics = rows.statistics(kind, epsilon: k.float("epsilon"), in: tiles)
     let count = rows.columns.float
 

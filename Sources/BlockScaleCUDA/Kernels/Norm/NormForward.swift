@@ -43,7 +43,7 @@ package struct NormForward<Input: ActivationElement, Output: ActivationElement>:
       isAligned ? "" : "tails")
   }
   package var bounds: LaunchBounds {
-    LaunchBounds(threads: NormRows<Input>.threads, minimumBlocks: isAligned ? 5 : nil)
+    LaunchBounds(threads: NormRows<Input>.threads, minimumBlocks: isAligned ? 6 : nil)
   }
 
   package func body(_ k: KernelBuilder) {

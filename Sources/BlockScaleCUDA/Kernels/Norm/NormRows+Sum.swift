@@ -20,14 +20,14 @@ private struct TermTile {
 }
 
 extension NormRows {
-  /// Steps whose loads are in flight together, each with a tile of its own.
+  /// Steps whose loads are in flight together.
   private static var stepsTogether: Int { 2 }
   private static var rowBytes: Int { TermTile.rowBytes(columns: columnsPerStep) }
   private static var tileBytes: Int { rowsPerBlock * rowBytes }
 
-  /// Room for the terms of sums, which all sums of a kernel share.
-  func termTiles() -> SharedPointer<UInt8> {
-    k.shared(UInt8.self, count: Self.stepsTogether * Self.tileBytes)
+  /// Room for the terms of one sum, or of two at once, which all sums of a kernel share.
+  func termTiles(_ count: Int = 1) -> SharedPointer<UInt8> {
+    k.shared(UInt8.self, count: count * Self.tileBytes)
   }
 
   /// Sums of terms of each column in both rows, the same in all threads: for each sum its rows.
@@ -65,19 +65,17 @@ extension NormRows {
       let loaded = runs.map(load)
       for step in 0..<Self.stepsTogether {
         func add() {
-          for (index, rows) in terms(runs[step], loaded[step]).enumerated() {
-            let tile = count == 1 ? step : index
-            store(rows, to: kept.advanced(by: tile * Self.tileBytes), column: runs[step])
+          let terms = terms(runs[step], loaded[step])
+          // Until the step before is added up.
+          k.barrier()
+          for (index, rows) in terms.enumerated() {
+            store(rows, to: kept.advanced(by: index * Self.tileBytes), column: runs[step])
           }
           k.barrier()
           k.when(isAdding) {
             let before = (start + step * stride) >> 4
-            addTerms(
-              of: minimum(groups - before, Value(stride / 16)), to: sum,
-              from: ofLane.advanced(by: count == 1 ? step * Self.tileBytes : 0))
+            addTerms(of: minimum(groups - before, Value(stride / 16)), to: sum, from: ofLane)
           }
-          // One tile is added up while the other is filled, unless both are.
-          if count > 1 { k.barrier() }
         }
         if step == 0 { add() } else { k.when(start + step * stride .< columns) { add() } }
       }
