@@ -51,16 +51,12 @@ package struct NormBackward<Input: ActivationElement>: Kernel {
     let statistics = rows.statistics(kind, epsilon: k.float("epsilon"), in: tiles)
     let count = rows.columns.float
 
-    typealias Loaded = (codes: NormRows<Input>.Codes, gradient: [[Value<UInt32>]])
-    func load(_ column: Value<UInt32>) -> Loaded {
-      (rows.codes(at: column), rows.words(gradient, at: column))
-    }
     /// Normalized values and weighted gradients of both rows.
     func operands(
-      _ column: Value<UInt32>, _ loaded: Loaded
+      _ column: Value<UInt32>, _ inputs: NormRows<Input>.Inputs
     ) -> [(normalized: [Value<Float>], weighted: [Value<Float>])] {
       let weights = weight.map { rows.parameter($0, at: column) }
-      return zip(rows.values(of: loaded.codes), loaded.gradient).enumerated().map { row, operands in
+      return zip(rows.values(of: inputs), inputs.gradient).enumerated().map { row, operands in
         let incoming = operands.1.flatMap { word in
           let floats = word.reinterpreted(as: Pair<BFloat16>.self).floats
           return [floats.low, floats.high]
@@ -71,21 +67,22 @@ package struct NormBackward<Input: ActivationElement>: Kernel {
         )
       }
     }
-    let sums = rows.sums(kind == .layer ? 2 : 1, in: tiles, load) { column, loaded in
-      let operands = operands(column, loaded)
+    let sums = rows.sums(kind == .layer ? 2 : 1, in: tiles, gradient: gradient) { column, inputs in
+      let operands = operands(column, inputs)
       let products = operands.map { zip($0.normalized, $0.weighted).map { $0 * $1 } }
       return kind == .layer ? [products, operands.map(\.weighted)] : [products]
     } result: {
       $0 / count
     }
     rows.forEachRun { column in
-      let values = operands(column, load(column)).enumerated().flatMap { row, operands in
-        zip(operands.normalized, operands.weighted).map { normalized, weighted in
-          var change = normalized * sums[0][row]
-          if kind == .layer { change = change + sums[1][row] }
-          return statistics[row].inverse * (weighted - change)
+      let values = operands(column, rows.inputs(at: column, gradient: gradient)).enumerated()
+        .flatMap { row, operands in
+          zip(operands.normalized, operands.weighted).map { normalized, weighted in
+            var change = normalized * sums[0][row]
+            if kind == .layer { change = change + sums[1][row] }
+            return statistics[row].inverse * (weighted - change)
+          }
         }
-      }
       let words = k.bfloat16Words(values)
       for row in sums[0].indices {
         let first = row * words.count / 2

@@ -60,10 +60,10 @@ package struct NormForward<Input: ActivationElement, Output: ActivationElement>:
     }
     let largestOfThread = k.variable(Value<Float>(0))
     rows.forEachRun { column in
-      let codes = rows.codes(at: column)
+      let inputs = rows.inputs(at: column)
       let weights = weight.map { rows.parameter($0, at: column) }
       let biases = bias.map { rows.parameter($0, at: column) }
-      for (row, values) in rows.values(of: codes).enumerated() {
+      for (row, values) in rows.values(of: inputs).enumerated() {
         let results = values.enumerated().map { index, value in
           var result = statistics[row].normalized(value)
           if let weights { result = result * weights[index] }

@@ -20,8 +20,6 @@ private struct TermTile {
 }
 
 extension NormRows {
-  /// Steps whose loads are in flight together.
-  private static var stepsTogether: Int { 2 }
   private static var rowBytes: Int { TermTile.rowBytes(columns: columnsPerStep) }
   private static var tileBytes: Int { rowsPerBlock * rowBytes }
 
@@ -34,12 +32,12 @@ extension NormRows {
   ///
   /// - Parameters:
   ///   - count: One sum or two.
-  ///   - load: What is loaded for the thread's columns; that of two steps is loaded together.
+  ///   - gradient: What is loaded besides codes and scales.
   ///   - terms: For each sum the terms of both rows; those of columns outside do not count.
   ///   - result: What becomes of a sum.
-  func sums<Loaded>(
-    _ count: Int = 1, in tiles: SharedPointer<UInt8>, _ load: (Value<UInt32>) -> Loaded,
-    _ terms: (Value<UInt32>, Loaded) -> [[[Value<Float>]]],
+  func sums(
+    _ count: Int = 1, in tiles: SharedPointer<UInt8>, gradient: Matrix? = nil,
+    _ terms: (Value<UInt32>, Inputs) -> [[[Value<Float>]]],
     result: (Value<Float>) -> Value<Float>
   ) -> [[Value<Float>]] {
     let thread = k.thread
@@ -52,32 +50,43 @@ extension NormRows {
     let sum = k.variable(Value<Float>(0))
     let groups = columns.dividedUp(by: 16)
     let stride = Self.columnsPerStep
+    // How many steps ahead inputs are loaded: the terms of two sums leave registers for one.
+    let stepsAhead = count == 1 ? 2 : 1
 
+    func column(_ start: Value<UInt32>) -> Value<UInt32> {
+      // Those beyond a row read its end again; their terms are not added.
+      isAligned ? minimum(start + firstColumn, columns - Self.width) : start + firstColumn
+    }
+    func load(_ start: Value<UInt32>) -> Inputs {
+      // `ptxas` would move read-only loads behind the barrier that follows.
+      inputs(at: column(start), gradient: gradient, cache: .normal)
+    }
+    let ahead = (0..<stepsAhead).map {
+      InputVariables(k, load((Value<UInt32>($0 * stride)).materialized(k)))
+    }
     k.forEach(
       from: Value<UInt32>(0), below: columns.materialized(k),
-      by: Value(Self.stepsTogether * stride)
-    ) { start in
-      let runs = (0..<Self.stepsTogether).map { step in
-        let column = start + step * stride + firstColumn
-        // Those beyond a row read its end again; their terms are not added.
-        return isAligned ? minimum(column, columns - Self.width) : column
-      }
-      let loaded = runs.map(load)
-      for step in 0..<Self.stepsTogether {
+      by: Value(stepsAhead * stride)
+    ) { first in
+      for step in 0..<stepsAhead {
         func add() {
-          let terms = terms(runs[step], loaded[step])
+          let start = first + step * stride
+          let column = column(start)
+          let terms = terms(column, ahead[step].inputs)
+          let next = start + stepsAhead * stride
+          k.when(next .< columns) { ahead[step].set(load(next)) }
           // Until the step before is added up.
           k.barrier()
           for (index, rows) in terms.enumerated() {
-            store(rows, to: kept.advanced(by: index * Self.tileBytes), column: runs[step])
+            store(rows, to: kept.advanced(by: index * Self.tileBytes), column: column)
           }
           k.barrier()
           k.when(isAdding) {
-            let before = (start + step * stride) >> 4
-            addTerms(of: minimum(groups - before, Value(stride / 16)), to: sum, from: ofLane)
+            let left = minimum(groups - (start >> 4), Value(stride / 16))
+            addTerms(of: left, to: sum, from: ofLane)
           }
         }
-        if step == 0 { add() } else { k.when(start + step * stride .< columns) { add() } }
+        if step == 0 { add() } else { k.when(first + step * stride .< columns) { add() } }
       }
     }
     return shared(sum, count, isAdding, result)
@@ -136,6 +145,32 @@ extension NormRows {
     }
   }
 
+  /// Inputs that a loop carries.
+  private struct InputVariables {
+    private let codes: [[Variable<UInt32>]]
+    private let scales: [Variable<BFloat16>]
+    private let gradient: [[Variable<UInt32>]]
+
+    init(_ k: KernelBuilder, _ inputs: Inputs) {
+      codes = inputs.codes.map { $0.map(k.variable) }
+      scales = inputs.scales.map(k.variable)
+      gradient = inputs.gradient.map { $0.map(k.variable) }
+    }
+
+    var inputs: Inputs {
+      Inputs(
+        codes: codes.map { $0.map(\.value) }, scales: scales.map(\.value),
+        gradient: gradient.map { $0.map(\.value) })
+    }
+
+    func set(_ inputs: Inputs) {
+      for (variables, values) in zip(codes + gradient, inputs.codes + inputs.gradient) {
+        for (variable, value) in zip(variables, values) { variable.value = value }
+      }
+      for (variable, value) in zip(scales, inputs.scales) { variable.value = value }
+    }
+  }
+
   // MARK: Normalizing
 
   /// What makes a row's values normalized: `(x − mean) · inverse`, or `x · inverse`.
@@ -155,14 +190,14 @@ extension NormRows {
     let count = columns.float
     let means =
       kind == .layer
-      ? sums(in: tiles, codes(at:)) {
+      ? sums(in: tiles) {
         [values(of: $1)]
       } result: {
         $0 / count
       }[0] : nil
-    let inverses = sums(in: tiles, codes(at:)) { _, codes in
+    let inverses = sums(in: tiles) { _, inputs in
       [
-        values(of: codes).enumerated().map { row, values in
+        values(of: inputs).enumerated().map { row, values in
           values.map { value in
             let centered = means.map { value - $0[row] } ?? value
             return centered * centered

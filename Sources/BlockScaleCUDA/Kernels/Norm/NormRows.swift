@@ -91,10 +91,12 @@ struct NormRows<Input: ActivationElement> {
   }
 
   /// Values of the thread's columns in both rows as they lie in memory, in words; zero outside.
-  func words(_ matrix: Matrix, at column: Value<UInt32>) -> [[Value<UInt32>]] {
+  private func words(
+    _ matrix: Matrix, at column: Value<UInt32>, cache: CacheHint
+  ) -> [[Value<UInt32>]] {
     zip(rows, matrix.rows).map { row, start in
       words(
-        start, bytesPerValue: matrix.bytesPerValue, at: column,
+        start, bytesPerValue: matrix.bytesPerValue, at: column, cache,
         otherwise: (run(of: row, column), matrix.start))
     }
   }
@@ -103,13 +105,13 @@ struct NormRows<Input: ActivationElement> {
   func parameter(_ pointer: GlobalPointer<Float>, at column: Value<UInt32>) -> [Value<Float>] {
     let start = pointer.assuming(UInt8.self)
     return words(
-      start, bytesPerValue: 4, at: column,
+      start, bytesPerValue: 4, at: column, .readOnly,
       otherwise: (run(of: Value(0).materialized(k), column), start)
     ).map(\.floatFromBits)
   }
 
   private func words(
-    _ row: GlobalPointer<UInt8>, bytesPerValue: Int, at column: Value<UInt32>,
+    _ row: GlobalPointer<UInt8>, bytesPerValue: Int, at column: Value<UInt32>, _ cache: CacheHint,
     otherwise: @autoclosure () -> (run: RowRun, matrix: GlobalPointer<UInt8>)
   ) -> [Value<UInt32>] {
     guard isAligned else {
@@ -119,7 +121,7 @@ struct NormRows<Input: ActivationElement> {
     let place = row.advanced(rows: column, of: Value(bytesPerValue)).assuming(UInt32.self)
     let count = Self.width * bytesPerValue / 4
     return stride(from: 0, to: count, by: 4).flatMap {
-      place.advanced(by: $0).load(count: min(4, count), cache: .readOnly)
+      place.advanced(by: $0).load(count: min(4, count), cache: cache)
     }
   }
 
@@ -130,30 +132,34 @@ struct NormRows<Input: ActivationElement> {
       length: Self.width)
   }
 
-  // MARK: Codes
+  // MARK: Inputs
 
-  /// Codes of the thread's columns in both rows, with their scales.
-  struct Codes {
-    fileprivate let words: [[Value<UInt32>]]
-    fileprivate let scales: [Value<BFloat16>]
+  /// What is loaded of the thread's columns in both rows.
+  struct Inputs {
+    let codes: [[Value<UInt32>]]
+    let scales: [Value<BFloat16>]
+    /// BF16 values, of gradients where there are any.
+    let gradient: [[Value<UInt32>]]
   }
 
-  /// Loads codes and scales.
-  func codes(at column: Value<UInt32>) -> Codes {
+  /// Loads codes with their scales, and gradients.
+  func inputs(
+    at column: Value<UInt32>, gradient: Matrix? = nil, cache: CacheHint = .readOnly
+  ) -> Inputs {
     let group = column / groupSize
-    return Codes(
-      words: words(codes, at: column),
+    return Inputs(
+      codes: words(codes, at: column, cache: cache),
       scales: scales.map { row in
         let place = row.advanced(rows: group, of: Value(2))
         return isAligned
-          ? place.load(cache: .readOnly)
-          : place.load(cache: .readOnly, if: column .< columns, otherwise: Value(bits: 0))
-      })
+          ? place.load(cache: cache)
+          : place.load(cache: cache, if: column .< columns, otherwise: Value(bits: 0))
+      }, gradient: gradient.map { words($0, at: column, cache: cache) } ?? [])
   }
 
   /// Codes times scales; zero outside.
-  func values(of codes: Codes) -> [[Value<Float>]] {
-    zip(codes.words, codes.scales).map { words, scale in
+  func values(of inputs: Inputs) -> [[Value<Float>]] {
+    zip(inputs.codes, inputs.scales).map { words, scale in
       let factor = scale.float
       return words.flatMap { k.values(of: $0, as: Input.self) }.map { $0 * factor }
     }
