@@ -189,21 +189,25 @@ package enum KernelCatalog {
   /// RMSNorm and LayerNorm from FP8.
   private static var norms: [KernelCatalogEntry] {
     var kernels: [any Kernel] = [PanelTotals()]
-    for kind in [NormKind.rms, .layer] {
-      kernels += [16, 128].flatMap { groupSize -> [any Kernel] in
-        [
-          NormBackward<Float8E4M3>(kind, groupSize: groupSize),
-          NormColumnSums<Float8E4M3>(kind, groupSize: groupSize),
-        ]
+    for isAligned in [true, false] {
+      for kind in [NormKind.rms, .layer] {
+        kernels += (isAligned ? [16, 128] : [16]).flatMap { groupSize -> [any Kernel] in
+          [
+            NormBackward<Float8E4M3>(kind, groupSize: groupSize, isAligned: isAligned),
+            NormColumnSums<Float8E4M3>(kind, groupSize: groupSize, isAligned: isAligned),
+          ]
+        }
+        for recipe in ActivationRecipe.allCases {
+          kernels.append(
+            NormForward<Float8E4M3, Float8E4M3>(
+              kind, hasBias: kind == .layer, recipe: recipe, isAligned: isAligned))
+        }
       }
-      for recipe in ActivationRecipe.allCases {
-        kernels.append(
-          NormForward<Float8E4M3, Float8E4M3>(kind, hasBias: kind == .layer, recipe: recipe))
-      }
+      kernels.append(
+        NormForward<Float8E4M3, Float8E4M3>(.layer, hasWeight: false, isAligned: isAligned))
+      kernels.append(NormForward<Float8E4M3, Float8E4M3>(.layer, isAligned: isAligned))
+      kernels.append(NormBackward<Float8E4M3>(.layer, hasWeight: false, isAligned: isAligned))
     }
-    kernels.append(NormForward<Float8E4M3, Float8E4M3>(.layer, hasWeight: false))
-    kernels.append(NormForward<Float8E4M3, Float8E4M3>(.layer))
-    kernels.append(NormBackward<Float8E4M3>(.layer, hasWeight: false))
     return kernels.map { KernelCatalogEntry($0) }
   }
 

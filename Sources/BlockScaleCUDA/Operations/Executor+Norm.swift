@@ -54,15 +54,12 @@ extension KernelExecutor {
     try launch(
       KernelLaunch(
         NormForward<Input, Output>(
-          kind, hasWeight: weight != nil, hasBias: bias != nil, groupSize: groupSize, recipe: recipe
-        ).tree(for: target), grid: normGrid(rows: rows, Input.self), arguments: arguments))
+          kind, hasWeight: weight != nil, hasBias: bias != nil, groupSize: groupSize,
+          recipe: recipe, isAligned: columns % RowRun.width == 0
+        ).tree(for: target), grid: NormRows<Input>.grid(rows: rows), arguments: arguments))
     return try divided(
       values.address, source, largest: largest.address, as: output, transposes: transposes,
       recipe: recipe, like: input)
-  }
-
-  private func normGrid<Input: ActivationElement>(rows: Int, _ input: Input.Type) -> GridShape {
-    GridShape(rows.dividedUp(by: NormRow<Input>.rowsPerBlock))
   }
 
   // MARK: Gradients
@@ -102,10 +99,12 @@ extension KernelExecutor {
     var arguments = merged(
       operands, result.argument("result"), ["epsilon": KernelArgument.float(epsilon)])
     if weight != nil { arguments["weight"] = .pointer(weights.address) }
+    let isAligned = columns % RowRun.width == 0
     try launch(
       KernelLaunch(
-        NormBackward<Input>(kind, hasWeight: weight != nil, groupSize: groupSize)
-          .tree(for: target), grid: normGrid(rows: rows, Input.self), arguments: arguments))
+        NormBackward<Input>(
+          kind, hasWeight: weight != nil, groupSize: groupSize, isAligned: isAligned
+        ).tree(for: target), grid: NormRows<Input>.grid(rows: rows), arguments: arguments))
     let inputGradient = Tensor(try result.matrix(), like: input)
     guard weight != nil else {
       return NormGradients(input: inputGradient, weight: nil, bias: nil)
@@ -115,12 +114,11 @@ extension KernelExecutor {
     let biasPanels = try DeviceBuffer(byteCount: panels * columns * 4, on: self)
     var sums = merged(operands, ["weightPanels": KernelArgument.pointer(weightPanels.address)])
     if kind == .layer { sums["biasPanels"] = .pointer(biasPanels.address) }
-    let kernel = NormColumnSums<Input>(kind, groupSize: groupSize)
-    let threads = NormColumnSums<Input>.threads
+    let kernel = NormColumnSums<Input>(kind, groupSize: groupSize, isAligned: isAligned)
     try launch(
       KernelLaunch(
-        kernel.tree(for: target), grid: GridShape(columns.dividedUp(by: threads), panels),
-        arguments: sums))
+        kernel.tree(for: target),
+        grid: NormColumnSums<Input>.grid(rows: rows, columns: columns), arguments: sums))
     return NormGradients(
       input: inputGradient, weight: try totals(of: weightPanels, panels: panels, columns: columns),
       bias: kind == .layer ? try totals(of: biasPanels, panels: panels, columns: columns) : nil)

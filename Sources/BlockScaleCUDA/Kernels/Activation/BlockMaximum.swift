@@ -19,12 +19,16 @@ struct BlockMaximum {
     k.barrier()
   }
 
-  /// Raises a number in global memory; all threads of the block take part.
-  func raise(_ largest: GlobalPointer<UInt32>, to value: Value<UInt32>) {
+  /// Raises a number in global memory to what a function that never falls makes of the block's largest;
+  /// all threads of the block take part.
+  func raise(
+    _ largest: GlobalPointer<UInt32>, to value: Value<UInt32>,
+    _ transform: (Value<UInt32>) -> Value<UInt32> = { $0 }
+  ) {
     ofBlock.atomicMaximum(value.reducedOverWarp(.maximum), if: k.lane .== 0)
     k.barrier()
     k.when(k.thread .== 0) {
-      let own = ofBlock.load()
+      let own = transform(ofBlock.load())
       largest.atomicMaximum(own, if: own .> largest.loadAnew())
     }
   }

@@ -11,13 +11,15 @@ where Loaded == UInt16 {}
 extension Float8E4M3: ActivationElement {}
 extension Float8E5M2: ActivationElement {}
 
-/// Sixteen neighbouring elements of a row of a matrix in global memory, one thread's share.
+/// Sixteen neighbouring elements of a row of a matrix in global memory, or fewer, one thread's share.
 ///
 /// Those outside the matrix read as zero and are not written.
 package struct RowRun {
   package static let width = 16
 
   private let k: KernelBuilder
+  /// Elements of the run.
+  private let length: Int
   /// Whether every row begins on a multiple of sixteen bytes, so that no run is partial.
   private let isAligned: Bool
   /// Whether the run has elements at all.
@@ -28,9 +30,11 @@ package struct RowRun {
 
   package init(
     _ k: KernelBuilder, row: Value<UInt32>, column: Value<UInt32>, rows: Value<UInt32>,
-    columns: Value<UInt32>, isAligned: Bool
+    columns: Value<UInt32>, isAligned: Bool, length: Int = width
   ) {
+    precondition(length % 4 == 0 && (!isAligned || length == Self.width), "runs are whole words")
     self.k = k
+    self.length = length
     self.isAligned = isAligned
     isInside = (row .< rows) .& (column .< columns)
     count = columns - column
@@ -65,7 +69,7 @@ package struct RowRun {
   /// Values as they lie in memory, in words.
   func words(_ source: GlobalPointer<UInt8>, bytesPerValue: Int) -> [Value<UInt32>] {
     let first = source[index * bytesPerValue]
-    let bytes = Self.width * bytesPerValue
+    let bytes = length * bytesPerValue
     if isAligned {
       return stride(from: 0, to: bytes, by: 16).flatMap { offset in
         first.advanced(by: offset).assuming(UInt32.self).load(
@@ -106,7 +110,7 @@ package struct RowRun {
     store(codeWords, to: target.assuming(UInt8.self), bytesPerValue: 1)
   }
 
-  /// Stores values of one or two bytes, given in words.
+  /// Stores values of one, two or four bytes, given in words.
   func store(
     _ words: [Value<UInt32>], to target: GlobalPointer<UInt8>, bytesPerValue: Int
   ) {
@@ -119,10 +123,14 @@ package struct RowRun {
       return
     }
     let perWord = 4 / bytesPerValue
-    for place in 0..<Self.width {
+    for place in 0..<length {
       let isThere = isInside .& (count .> place)
-      let bits = (words[place / perWord] >> (place % perWord * 8 * bytesPerValue)).low16
       let address = first.advanced(by: place * bytesPerValue)
+      if bytesPerValue == 4 {
+        address.assuming(UInt32.self).store(words[place], if: isThere)
+        continue
+      }
+      let bits = (words[place / perWord] >> (place % perWord * 8 * bytesPerValue)).low16
       if bytesPerValue == 1 {
         address.store(bits, if: isThere)
       } else {
