@@ -37,8 +37,8 @@ package struct NormBackward<Input: ActivationElement>: Kernel {
       isAligned ? "" : "tails")
   }
   package var bounds: LaunchBounds {
-    // With more blocks the rows in work would not stay in the second-level cache.
-    LaunchBounds(threads: NormRows<Input>.threads, minimumBlocks: isAligned ? 4 : nil)
+    // With more blocks the driver spills, and the rows in work would not stay in the second-level cache.
+    LaunchBounds(threads: NormRows<Input>.threads, minimumBlocks: isAligned ? 3 : nil)
   }
 
   package func body(_ k: KernelBuilder) {
