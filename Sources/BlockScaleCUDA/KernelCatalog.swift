@@ -85,6 +85,11 @@ package enum KernelCatalog {
         }
       }
     }
+    if let rule = rule(.deepseek, .e4m3, .float32) {
+      kernels += [true, false].map {
+        QuantizeRows(rule, blockColumns: 128, isAligned: $0, isStochastic: true)
+      }
+    }
     if let rule = rule(.transformerEngine, .e2m1, .e4m3) {
       kernels += [true, false].map {
         QuantizeRows(

@@ -181,6 +181,7 @@ extension BinaryOperation {
     case .multiplyHigh, .remainder, .and, .or, .xor, .shiftLeft, .shiftRight: .integers
     case .multiplyWide: [.b16, .b32, .u16, .u32, .s32]
     case .divide: .integers.union(Set.floats)
+    case .addTowardZero: [.f32]
     case .minimumNaN, .maximumNaN: Set.halves.union([.f32])
     }
   }

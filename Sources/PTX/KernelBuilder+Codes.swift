@@ -130,9 +130,17 @@ extension KernelBuilder {
   package func e2m1Codes(
     magnitudes: [Value<UInt32>], signs: [Value<UInt32>]
   ) -> Value<UInt32> {
-    packedNibbles(
-      gatheredBytes(Array(magnitudes[..<4])) | signs[0] >> 4,
-      gatheredBytes(Array(magnitudes[4...])) | signs[1] >> 4)
+    e2m1Codes(
+      magnitudeBytes: [
+        gatheredBytes(Array(magnitudes[..<4])), gatheredBytes(Array(magnitudes[4...])),
+      ], signs: signs)
+  }
+
+  /// The same from two words with a magnitude's code in each byte.
+  package func e2m1Codes(
+    magnitudeBytes: [Value<UInt32>], signs: [Value<UInt32>]
+  ) -> Value<UInt32> {
+    packedNibbles(magnitudeBytes[0] | signs[0] >> 4, magnitudeBytes[1] | signs[1] >> 4)
   }
 
   /// The E2M1 code of a magnitude, ties to even, in the low bits of a word whose next bits are zero.
@@ -177,10 +185,15 @@ extension KernelBuilder {
     return low.permuted(with: high, selector: Value(0x5410))
   }
 
+  /// The high bytes of four words in one.
+  package func gatheredHighBytes(_ words: [Value<UInt32>]) -> Value<UInt32> {
+    let low = words[0].permuted(with: words[1], selector: Value(0x0073))
+    let high = words[2].permuted(with: words[3], selector: Value(0x0073))
+    return low.permuted(with: high, selector: Value(0x5410))
+  }
+
   /// A byte for each of four values: 0x80 where its sign bit is set.
   package func signs(_ values: [Value<Float>]) -> Value<UInt32> {
-    let low = values[0].bits.permuted(with: values[1].bits, selector: Value(0x0073))
-    let high = values[2].bits.permuted(with: values[3].bits, selector: Value(0x0073))
-    return low.permuted(with: high, selector: Value(0x5410)) & 0x8080_8080
+    gatheredHighBytes(values.map(\.bits)) & 0x8080_8080
   }
 }

@@ -16,6 +16,8 @@ package enum UnaryOperation: String, Hashable, Sendable, CaseIterable {
 /// Operations of two operands.
 package enum BinaryOperation: String, Hashable, Sendable, CaseIterable {
   case add, subtract = "sub"
+  /// Of FP32: what the exact sum has beyond the last place is cut off.
+  case addTowardZero = "add.rz"
   case multiply = "mul"
   /// The high half of a product of integers.
   case multiplyHigh = "mul.hi"

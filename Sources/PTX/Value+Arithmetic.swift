@@ -145,6 +145,11 @@ extension Value where Type == UInt32 {
   /// Quotient, rounded up.
   package func dividedUp(by divisor: Int) -> Value { (self + (divisor - 1)) / divisor }
 
+  /// The low 32 bits of a number of 64, of which this is the low half, shifted right by less than 32.
+  package func shiftedRight(with high: Value, by count: Int) -> Value {
+    ternary(.funnelShiftRight, high, Value(count))
+  }
+
   /// How many bits are set.
   package var populationCount: Value { unary(.populationCount) }
   /// How many zeros come before the first set bit; 32 of zero.
@@ -221,6 +226,9 @@ extension Value where Type == Float {
   package var approximateReciprocalRoot: Value { unary(.approximateReciprocalRoot) }
   package var approximateTanh: Value { unary(.approximateTanh) }
 
+  /// The sum without what lies beyond its last place.
+  package func addingTowardZero(_ other: Value) -> Value { binary(.addTowardZero, other) }
+
   /// Its bits.
   package var bits: Value<UInt32> { reinterpreted(as: UInt32.self) }
 }
@@ -234,6 +242,10 @@ package func minimum<Type>(_ left: Value<Type>, _ right: Value<Type>) -> Value<T
 /// The larger; of a number and NaN, the number.
 package func maximum<Type>(_ left: Value<Type>, _ right: Value<Type>) -> Value<Type> {
   left.binary(.maximum, right)
+}
+/// The smaller; of a number and NaN, NaN.
+package func minimumOrNaN<Type>(_ left: Value<Type>, _ right: Value<Type>) -> Value<Type> {
+  left.binary(.minimumNaN, right)
 }
 /// The larger; of a number and NaN, NaN.
 package func maximumOrNaN<Type>(_ left: Value<Type>, _ right: Value<Type>) -> Value<Type> {

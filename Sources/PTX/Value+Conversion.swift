@@ -32,6 +32,16 @@ extension Value where Type == UInt32 {
 extension Value where Type == UInt64 {
   /// The low 32 bits.
   package var low32: Value<UInt32> { converted(UInt32.self) }
+  /// Both halves.
+  package var halves: (low: Value<UInt32>, high: Value<UInt32>) {
+    let k = Self.builder(builder)
+    let halves = [k.register(.bits32), k.register(.bits32)]
+    k.append(.unpack(halves, register))
+    return (
+      Value<UInt32>(halves[0], k, uniform: isUniform),
+      Value<UInt32>(halves[1], k, uniform: isUniform)
+    )
+  }
 }
 
 extension Value where Type == UInt16 {
@@ -42,8 +52,6 @@ extension Value where Type == UInt16 {
 extension Value where Type == Float {
   /// The number without its fraction; NaN gives 0, and what does not fit the nearest end.
   package var truncated: Value<UInt32> { converted(UInt32.self, .towardZeroInteger) }
-  /// The smallest integer of 64 bits that is not below the number.
-  package var roundedUp: Value<UInt64> { converted(UInt64.self, .upInteger) }
   /// The number in FP64.
   package var double: Value<Double> { converted(Double.self) }
   /// The nearest BF16 value.

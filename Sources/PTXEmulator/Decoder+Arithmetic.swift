@@ -173,7 +173,7 @@ extension Decoder {
       }
     }
     if let half = type.half {
-      guard operation.isOfFloatingPoint, operation != .divide else {
+      guard operation.isOfFloatingPoint, operation != .divide, operation != .addTowardZero else {
         return lacking(operation.rawValue, type)
       }
       if ![.add, .subtract, .multiply].contains(operation) {
@@ -202,7 +202,10 @@ extension Decoder {
         return .done
       }
     case .f64:
-      guard operation.isOfFloatingPoint, operation != .minimumNaN, operation != .maximumNaN else {
+      guard
+        operation.isOfFloatingPoint,
+        ![.addTowardZero, .minimumNaN, .maximumNaN].contains(operation)
+      else {
         return lacking(operation.rawValue, type)
       }
       return { (warp, mask) in
@@ -247,7 +250,7 @@ extension Decoder {
     _: Word.Type, _ operation: BinaryOperation, _ type: ScalarType, _ destination: Place,
     _ x: Place, _ y: Place
   ) -> Work {
-    if operation == .minimumNaN || operation == .maximumNaN {
+    if [.addTowardZero, .minimumNaN, .maximumNaN].contains(operation) {
       return lacking(operation.rawValue, type)
     }
     return { (warp, mask) in

@@ -31,6 +31,7 @@ extension Warp {
     case .shiftLeft: map(d, a, b, mask) { (x: Word, y: UInt32) in x << y }
     case .shiftRight: map(d, a, b, mask) { (x: Word, y: UInt32) in x >> y }
     case .multiplyWide: preconditionFailure("wide products are decoded apart")
+    case .addTowardZero: preconditionFailure("decoding refuses \(operation) of integers")
     }
   }
 
@@ -59,6 +60,10 @@ extension Warp {
   ) {
     switch operation {
     case .add: map(d, a, b, mask) { (x: Float, y: Float) in canonical(x + y) }
+    case .addTowardZero:
+      map(d, a, b, mask) { (x: Float, y: Float) in
+        canonical(towardZero(sumToOdd(Double(x), Double(y))))
+      }
     case .subtract: map(d, a, b, mask) { (x: Float, y: Float) in canonical(x - y) }
     case .multiply: map(d, a, b, mask) { (x: Float, y: Float) in canonical(x * y) }
     case .divide: map(d, a, b, mask) { (x: Float, y: Float) in canonical(x / y) }
@@ -119,7 +124,9 @@ extension Warp {
 extension BinaryOperation {
   var isOfFloatingPoint: Bool {
     switch self {
-    case .add, .subtract, .multiply, .divide, .minimum, .maximum, .minimumNaN, .maximumNaN: true
+    case .add, .addTowardZero, .subtract, .multiply, .divide, .minimum, .maximum, .minimumNaN,
+      .maximumNaN:
+      true
     case .multiplyHigh, .multiplyWide, .remainder, .and, .or, .xor, .shiftLeft, .shiftRight: false
     }
   }
@@ -191,4 +198,12 @@ func sumToOdd(_ x: Double, _ y: Double) -> Double {
   guard isInexact, sum.bitPattern & 1 == 0 else { return sum }
   // The neighbour towards the exact sum is the odd one.
   return Double(bitPattern: (lost > 0) == (sum > 0) ? sum.bitPattern + 1 : sum.bitPattern - 1)
+}
+
+/// A sum cut off after the last place of FP32; one that is finite stays so.
+@inline(__always)
+func towardZero(_ sum: Double) -> Float {
+  let nearest = Float(sum)
+  guard Double(nearest.magnitude) > sum.magnitude else { return nearest }
+  return Float(bitPattern: nearest.bitPattern - 1)
 }

@@ -151,6 +151,65 @@ import _BlockScaleTestSupport
       .matrix.codes == [0, 0x80, 0x39, 0xFE])
   }
 
+  /// The numbers of a run of places from −1/2 to 1/2.
+  private func draws(seed: UInt64, places: Range<Int>) -> [Double] {
+    places.map {
+      var generator = PlaceGenerator(seed: seed, place: $0)
+      return Double(generator.next()) * 0x1p-64 - 0.5
+    }
+  }
+
+  /// The mean of products over the variance of even numbers, in deviations of it: about normal.
+  private func correlation(_ first: [Double], _ second: [Double]) -> Double {
+    zip(first, second).reduce(0) { $0 + $1.0 * $1.1 } * 12 / Double(first.count).squareRoot()
+  }
+
+  @Test func drawsAreEvenAndIndependent() {
+    let count = 1 << 16
+    let sample = draws(seed: 3, places: 0..<count)
+    #expect(Set(sample).count > count / 2)
+    // The mean, in deviations.
+    #expect((sample.reduce(0, +) * 12.0.squareRoot() / Double(count).squareRoot()).magnitude < 4.5)
+    // Every one of the 16 bits, too.
+    for bit in 0..<16 {
+      let ones = sample.reduce(0) { $0 + (Int(($1 + 0.5) * 0x1p16) >> bit & 1) }
+      #expect(Double(2 * ones - count).magnitude / Double(count).squareRoot() < 4.5, "bit \(bit)")
+    }
+    // Places of a word, of a group and of different groups.
+    for distance in 1...9 {
+      let other = draws(seed: 3, places: distance..<count + distance)
+      #expect(correlation(sample, other).magnitude < 4.5, "places \(distance) apart")
+    }
+    // Every bit of the seed counts, and of the place beyond those of 32 bits.
+    let part = Array(sample[..<4096])
+    for bit in 0..<64 {
+      let other = draws(seed: 3 ^ 1 << UInt64(bit), places: 0..<4096)
+      #expect(correlation(part, other).magnitude < 4.5, "bit \(bit) of the seed")
+    }
+    for bit in 12..<62 {
+      let other = draws(seed: 3, places: 1 << bit..<1 << bit + 4096)
+      #expect(correlation(part, other).magnitude < 4.5, "bit \(bit) of the place")
+    }
+  }
+
+  /// The known answers of Random123 for Philox2x32 with seven rounds.
+  @Test func drawsAreThoseOfPhilox() {
+    for (counter, key, words) in [
+      (UInt64(0), UInt32(0), [UInt32(0x257A_3673), 0xCD26_BE2A]),
+      (.max, .max, [0xAB30_2C4D, 0x3DC9_D239]),
+      (0x85A3_08D3_243F_6A88, 0x1319_8A2E, [0xBEDB_BE6B, 0xE4C7_70B3]),
+    ] {
+      // The places of counter index, whose high half the seed's is added to.
+      let low = Int(counter & 0xFFFF_FFFF)
+      let seed = (counter >> 32) << 32 | UInt64(key)
+      let numbers = (0..<4).map { part in
+        var generator = PlaceGenerator(mixedSeed: seed, place: low << 2 | part)
+        return ~UInt16(generator.next() >> 48)
+      }
+      #expect(numbers == words.flatMap { [UInt16($0 & 0xFFFF), UInt16($0 >> 16)] })
+    }
+  }
+
   @Test func errorsNameTheOperand() throws {
     func expect(
       _ text: String, _ code: BlockScaleError.Code, _ body: () throws -> Void,

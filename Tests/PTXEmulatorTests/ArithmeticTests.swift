@@ -164,6 +164,18 @@ import Testing
     expected.isNaN ? bits == 0x7FFF_FFFF : bits == UInt64(expected.bitPattern)
   }
 
+  /// The sum rounded to nearest, and back by a place where that went beyond the exact sum.
+  private static func sumTowardZero(_ x: Float, _ y: Float) -> Float {
+    let sum = x + y
+    guard x.isFinite, y.isFinite else { return sum }
+    if sum.isInfinite { return sum < 0 ? -.greatestFiniteMagnitude : .greatestFiniteMagnitude }
+    // What the rounding added, exactly.
+    let (larger, smaller) = x.magnitude < y.magnitude ? (y, x) : (x, y)
+    let excess = (sum - larger) - smaller
+    if excess == 0 || (excess > 0) != (sum > 0) { return sum }
+    return sum > 0 ? sum.nextDown : sum.nextUp
+  }
+
   @Test func floats() throws {
     let x = awkwardBits(Self.count, width: 32, seed: 11)
     let y = awkwardBits(Self.count, width: 32, seed: 12)
@@ -171,7 +183,7 @@ import Testing
     func float(_ bits: UInt64) -> Float { Float(bitPattern: UInt32(bits)) }
     let binary: [(BinaryOperation, (Float, Float) -> Float)] = [
       (.add, { $0 + $1 }), (.subtract, { $0 - $1 }), (.multiply, { $0 * $1 }),
-      (.divide, { $0 / $1 }),
+      (.addTowardZero, Self.sumTowardZero), (.divide, { $0 / $1 }),
       (.minimum, { Float.minimum($0, $1) }), (.maximum, { Float.maximum($0, $1) }),
       (.minimumNaN, { $0.isNaN || $1.isNaN ? .nan : Float.minimum($0, $1) }),
       (.maximumNaN, { $0.isNaN || $1.isNaN ? .nan : Float.maximum($0, $1) }),

@@ -45,7 +45,8 @@ struct HadamardTransform {
   /// Sixteen values of a group that one lane holds, after the rotation, in BF16.
   func rotated(_ group: [SourceRun]) -> [SourceRun] {
     var values = zip(group.flatMap { $0.floats() }, RandomHadamard.signs).map { value, sign in
-      sign < 0 ? (value.bits ^ 0x8000_0000).floatFromBits : value
+      // The sum takes an operand's sign turned.
+      sign < 0 ? -value : value
     }
     for distance in [1, 2, 4, 8] {
       var next = values

@@ -13,9 +13,9 @@ struct RunEncoder {
 
   /// Two words of FP8 codes, or one of E2M1.
   ///
-  /// - Parameter place: The index of the first value in its tensor, for stochastic rounding.
+  /// - Parameter place: Where the first value lies in its tensor, for stochastic rounding.
   func words(
-    _ run: SourceRun, _ choice: BlockChoice, place: Value<UInt64>? = nil
+    _ run: SourceRun, _ choice: BlockChoice, place: RunPlace? = nil
   ) -> [Value<UInt32>] {
     let words = words(run, place) { choice.scaled($1) }
     guard let kept = choice.keptBits else { return words }
@@ -37,7 +37,7 @@ struct RunEncoder {
   }
 
   private func words(
-    _ run: SourceRun, _ place: Value<UInt64>?, scaled: (Int, Value<Float>) -> Value<Float>
+    _ run: SourceRun, _ place: RunPlace?, scaled: (Int, Value<Float>) -> Value<Float>
   ) -> [Value<UInt32>] {
     let values = run.floats()
     var scaled = values.enumerated().map {
@@ -52,36 +52,30 @@ struct RunEncoder {
   }
 
   private func float8Words<Element: KernelFloat8>(
-    _ scaled: [Value<Float>], _ run: SourceRun, _ element: Element.Type, _ place: Value<UInt64>?
+    _ scaled: [Value<Float>], _ run: SourceRun, _ element: Element.Type, _ place: RunPlace?
   ) -> [Value<UInt32>] {
     precondition(rule.elementRule.zeroSign == .kept, "FP8 codes keep the signs of their values")
     // The conversion keeps all signs but those of NaN.
     let signs = run.signs()
-    return [0, 4].map { first in
-      let codes: Value<UInt32>
-      if let random, let place {
-        codes = k.gatheredBytes(
-          (first..<first + 4).map {
-            random.code(
-              scaled[$0], place + Value($0), significandBits: 23 - element.droppedBits,
-              leastNormalExponent: element.leastNormalExponent, greatest: element.greatest)
-          })
-      } else {
-        codes = k.codes(Array(scaled[first..<first + 4]), as: element)
-      }
-      return codes | signs[first / 4]
+    let codes: [Value<UInt32>]
+    if let random, let place {
+      codes = random.magnitudes(scaled, random.draws(at: place), as: element)
+    } else {
+      codes = [0, 4].map { k.codes(Array(scaled[$0..<$0 + 4]), as: element) }
     }
+    return zip(codes, signs).map { $0 | $1 }
   }
 
   private func e2m1Word(
-    _ scaled: [Value<Float>], _ values: [Value<Float>], _ run: SourceRun, _ place: Value<UInt64>?
+    _ scaled: [Value<Float>], _ values: [Value<Float>], _ run: SourceRun, _ place: RunPlace?
   ) -> Value<UInt32> {
     let magnitudes: [Value<UInt32>]
     if let random, let place {
-      magnitudes = scaled.indices.map {
-        random.code(
-          scaled[$0], place + Value($0), significandBits: 1, leastNormalExponent: 0, greatest: 6)
+      let drawn = random.magnitudes(scaled, random.draws(at: place))
+      if rule.elementRule.zeroSign == .kept {
+        return k.e2m1Codes(magnitudeBytes: drawn, signs: run.signs())
       }
+      magnitudes = (0..<8).map { drawn[$0 / 4] >> (8 * ($0 % 4)) }
     } else if rule.elementRule.ties == .even {
       if rule.elementRule.zeroSign == .kept { return k.e2m1Codes(of: scaled, signs: run.signs()) }
       if rule.elementRule.zeroSign == .keptUnlessInputIsZero {
@@ -119,44 +113,5 @@ struct RunEncoder {
       case .negativeForZeroInput: isNegative .| (value .== Value(0))
       }
     return counts.select(Value<UInt32>(0x80), Value(0))
-  }
-}
-
-/// The numbers of `PlaceGenerator`: one for each place of a tensor, from a seed.
-struct PlaceRandom {
-  let k: KernelBuilder
-  /// The seed, mixed once on the host.
-  let mixedSeed: Value<UInt64>
-
-  /// 53 random bits of a place.
-  private func bits(_ place: Value<UInt64>) -> Value<UInt64> {
-    let golden = Value<UInt64>(Int(bitPattern: 0x9E37_79B9_7F4A_7C15))
-    var value = place.multiplied(by: golden, adding: mixedSeed + golden)
-    value = (value ^ value >> 30) * Value(Int(bitPattern: 0xBF58_476D_1CE4_E5B9))
-    value = (value ^ value >> 27) * Value(Int(bitPattern: 0x94D0_49BB_1331_11EB))
-    return (value ^ value >> 31) >> 11
-  }
-
-  /// The code, without a sign, of one of the two neighbours of a magnitude, drawn for a place.
-  ///
-  /// It goes up with a probability equal to the discarded fraction; NaN is 0x7F of eight bits and
-  /// zero of four.
-  func code(
-    _ value: Value<Float>, _ place: Value<UInt64>, significandBits: Int, leastNormalExponent: Int,
-    greatest: Float
-  ) -> Value<UInt32> {
-    // Where NaN meets a number, the number is taken: what cannot be encoded is put right below.
-    let magnitude = minimum(value.magnitude, Value(greatest))
-    let field = maximum(magnitude.bits >> 23, Value(leastNormalExponent + 127))
-    // In units of the last place of the code, a power of two: 2^(significandBits − exponent).
-    let units = magnitude * ((254 + significandBits - field) << 23).floatFromBits
-    let whole = units.truncated
-    let fraction = units - whole.float
-    // Random bits below the fraction, of 2^53, take the upper neighbour.
-    let limit = (fraction * 0x1p53).roundedUp
-    let up = (bits(place) .< limit).select(Value<UInt32>(1), Value(0))
-    let code = ((field - (leastNormalExponent + 127)) << significandBits) + whole + up
-    let isWide = significandBits > 1
-    return value.isNaN.select(Value<UInt32>(isWide ? 0x7F : 0), code)
   }
 }

@@ -62,11 +62,10 @@ package struct QuantizeRows: Kernel {
   /// Without a minimum of blocks `ptxas` aims at full occupancy and moves loads behind each other's
   /// use, where they wait in turn; with too high a one it spills.
   package var bounds: LaunchBounds {
-    // Sixteen rows in FP32 take all registers there are. Random numbers of 64 bits take most, and
-    // computing them hides the loads.
+    // Sixteen rows in FP32 take all registers there are.
     if blockRows > 1 { return LaunchBounds(threads: Self.threads) }
-    let blocks = rule.source == .float32 ? 2 : isStochastic ? nil : 4
-    return LaunchBounds(threads: Self.threads, minimumBlocks: blocks)
+    return LaunchBounds(
+      threads: Self.threads, minimumBlocks: rule.source == .float32 ? 2 : 4)
   }
 
   package func body(_ k: KernelBuilder) {
@@ -75,8 +74,7 @@ package struct QuantizeRows: Kernel {
     let scales = k.pointer("scales", to: UInt8.self)
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let tensor = rule.usesTensorMaximum ? TensorLevel(k, rule) : nil
-    let random =
-      isStochastic ? PlaceRandom(k: k, mixedSeed: k.uint64("mixedSeed")) : nil
+    let random = isStochastic ? PlaceRandom(k) : nil
     let gridRows = rows.dividedUp(by: blockRows)
     let gridColumns = columns.dividedUp(by: blockColumns)
     let writer = ScaleWriter(
@@ -103,7 +101,11 @@ package struct QuantizeRows: Kernel {
     let output = CodeWriter(
       k: k, element: rule.element, isAligned: isAligned, codes: codes, rows: rows, columns: columns)
     for (index, row) in places.enumerated() {
-      let place = isStochastic ? row.multipliedWide(by: columns, adding: column.widened) : nil
+      let place =
+        isStochastic
+        ? RunPlace(
+          first: row.multipliedWide(by: columns, adding: column.widened), isAligned: isAligned)
+        : nil
       let words = encoder.words(runs[index], choices[index / blockRows], place: place)
       output.store(words, row: row, column: column)
     }

@@ -33,17 +33,14 @@ package struct QuantizeTensor: Kernel {
     "quantize_\(rule.name)" + (isAligned ? "" : "_unaligned") + (isStochastic ? "_stochastic" : "")
   }
 
-  /// Random numbers of 64 bits take registers, and computing them hides the loads.
-  package var bounds: LaunchBounds {
-    LaunchBounds(threads: Self.threads, minimumBlocks: isStochastic ? 2 : 4)
-  }
+  package var bounds: LaunchBounds { LaunchBounds(threads: Self.threads, minimumBlocks: 4) }
 
   package func body(_ k: KernelBuilder) {
     let values = k.pointer("values", to: UInt16.self)
     let codes = k.pointer("codes", to: UInt8.self)
     let scale = k.pointer("scales", to: UInt8.self)
     let largest = k.pointer("maximum", to: Float.self).load(cache: .readOnly)
-    let random = isStochastic ? PlaceRandom(k: k, mixedSeed: k.uint64("mixedSeed")) : nil
+    let random = isStochastic ? PlaceRandom(k) : nil
     let count = k.uint32("rows").multipliedWide(by: k.uint32("columns"))
 
     let step = Self.threads * SourceRun.count
@@ -57,7 +54,7 @@ package struct QuantizeTensor: Kernel {
     let choice = rule.chooser(k, tensorMaximum: nil)(largest)
     let encoder = RunEncoder(k: k, rule: rule, random: random)
     for (run, place) in zip(runs, places) {
-      let words = encoder.words(run, choice, place: place)
+      let words = encoder.words(run, choice, place: RunPlace(first: place, isAligned: true))
       let codes = codes[place]
       if isAligned {
         codes.assuming(UInt32.self).store(words, if: place .< count)

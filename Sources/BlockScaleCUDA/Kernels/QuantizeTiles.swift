@@ -97,7 +97,7 @@ package struct QuantizeTiles: Kernel {
     let values = k.pointer("values", to: UInt16.self)
     let (rows, columns) = (k.uint32("rows"), k.uint32("columns"))
     let tensor = rule.usesTensorMaximum ? TensorLevel(k, rule) : nil
-    let random = isStochastic ? PlaceRandom(k: k, mixedSeed: k.uint64("mixedSeed")) : nil
+    let random = isStochastic ? PlaceRandom(k) : nil
     let work = TileWork(
       k, self, rows: rows, columns: columns, random: random, tensorMaximum: tensor?.maximum)
 

@@ -132,7 +132,11 @@ struct TileWork {
   ) {
     for (index, run) in runs.enumerated() {
       let row = firstRow + 2 * index
-      let place = tiles.isStochastic ? row.multipliedWide(by: columns, adding: column.widened) : nil
+      let place =
+        tiles.isStochastic
+        ? RunPlace(
+          first: row.multipliedWide(by: columns, adding: column.widened),
+          isAligned: tiles.isAligned) : nil
       target.writer.store(
         encoder.words(run, choices[index], place: place), row: row, column: column)
     }
@@ -228,8 +232,9 @@ struct TileWork {
         let words = part.enumerated().flatMap { index, run in
           let place =
             tiles.isStochastic
-            ? group.column.multipliedWide(by: target.columns, adding: row.widened)
-              + Value(8 * index) : nil
+            ? RunPlace(
+              first: group.column.multipliedWide(by: target.columns, adding: row.widened)
+                + Value(8 * index), isAligned: tiles.isTransposeAligned) : nil
           return encoder.words(run, choices[half], place: place)
         }
         target.writer.store(words, row: group.column, column: row)

@@ -33,6 +33,13 @@ package struct ActivationChunk {
     let groupsPerRow = columns.dividedUp(by: groupSize)
     let chunksPerRow = groupsPerRow * lanesPerGroup
     let chunk = k.special(.blockX) * Self.threads + k.thread
+    if isAligned, lanesPerGroup == 1 {
+      // Nobody needs the row, which a division would cost.
+      run = RowRun(k, number: chunk, of: rows * groupsPerRow)
+      group = chunk
+      isFirstOfGroup = run.isInside
+      return
+    }
     let row = chunk / chunksPerRow
     let place = chunk - row * chunksPerRow
     run = RowRun(

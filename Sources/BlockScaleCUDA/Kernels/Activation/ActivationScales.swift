@@ -11,10 +11,13 @@ extension KernelBuilder {
   package func groupScale<Element: ActivationElement>(
     maximum: Value<Float>, _ element: Element.Type, _ recipe: ActivationRecipe
   ) -> (stored: Value<BFloat16>, divisor: Value<Float>) {
-    let scale = (maximum + 1e-10) / Element.elementFormat.greatestFiniteMagnitude
-    if recipe == .coat { return (scale.bfloat16, scale) }
+    let greatest = Element.elementFormat.greatestFiniteMagnitude
+    if recipe == .coat {
+      let scale = (maximum + 1e-10) / greatest
+      return (scale.bfloat16, scale)
+    }
     let isFinite = maximum .< Value(Float.infinity)
-    let rounded = scale.bfloat16
+    let rounded = (maximum + 1e-10).divided(by: greatest).bfloat16
     return (
       isFinite.select(rounded, Value(BFloat16.nan)),
       isFinite.select(rounded.float, Value(Float.infinity))
@@ -25,8 +28,9 @@ extension KernelBuilder {
   package func storedGroupScale<Element: ActivationElement>(
     maximum: Value<Float>, _ element: Element.Type, _ recipe: ActivationRecipe
   ) -> Value<BFloat16> {
-    let scale = ((maximum + 1e-10) / Element.elementFormat.greatestFiniteMagnitude).bfloat16
-    if recipe == .coat { return scale }
+    let greatest = Element.elementFormat.greatestFiniteMagnitude
+    if recipe == .coat { return ((maximum + 1e-10) / greatest).bfloat16 }
+    let scale = (maximum + 1e-10).divided(by: greatest).bfloat16
     // A finite FP32 value may become infinite in BF16: from half a unit above its largest on.
     return (maximum .< Value(Float(0x1.FFp127))).select(scale, Value(BFloat16.nan))
   }
@@ -66,14 +70,15 @@ extension KernelBuilder {
   /// with the residual give the rounded quotient: before rounding they are off by less than 2⁻²² units
   /// in the last place, and v/d lies no closer than 1/510 of one to the middle of two numbers, since
   /// d has eight significant bits. Quotients so small that the residual is not exact have the code
-  /// zero. Other divisors divide.
+  /// zero, at random too: no draw is below 2⁻¹⁷ units. Other divisors divide.
   func quotients(
     _ values: [Value<Float>], _ divisor: Value<Float>, _ recipe: ActivationRecipe
   ) -> [Value<Float>] {
     guard recipe == .storedScale else { return values.map { $0 / divisor } }
-    let reciprocal = divisor.reciprocal
     // An infinite divisor gives zeros, and NaN of infinity: what v·0 gives, with no residual.
-    let finite = (divisor .< .infinity).select(divisor, Value<Float>(0))
+    let isFinite = divisor .< .infinity
+    let finite = isFinite.select(divisor, Value<Float>(0))
+    let reciprocal = isFinite.select(divisor.reciprocalOfNormal, Value<Float>(0))
     return values.map { value in
       let quotient = value * reciprocal
       // In this order of signs zeros keep theirs.

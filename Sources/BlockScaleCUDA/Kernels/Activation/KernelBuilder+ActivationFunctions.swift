@@ -28,37 +28,31 @@ extension KernelBuilder {
     zip(values, sigmoids(values)).map { $1 + $0 * $1 * (1 - $1) }
   }
 
-  /// (1 + erf(x / √2)) / 2; of NaN a number, which whoever multiplies by the value turns into NaN.
-  func normalDistribution(_ x: Value<Float>) -> Value<Float> {
-    (errorFunction(x / 1.414_213_6) + 1) * 0.5
-  }
-
   /// x·Φ(x).
-  func gelu(_ x: Value<Float>) -> Value<Float> { x * normalDistribution(x) }
-
-  /// The derivative of GELU: Φ(x) + x·e^(−x²/2) / √(2π).
-  func geluDerivative(_ x: Value<Float>) -> Value<Float> {
-    let lowest: Float = -87.33654
-    let half = -(x * x) * 0.5
-    let power = (half .< lowest).select(
-      Value<Float>(0), exponential(maximum(half, Value(lowest))))
-    return normalDistribution(x) + x * power / 2.506_628_3
+  func gelu(_ x: Value<Float>) -> Value<Float> {
+    let tail = exponential(series(NormalTailSeries.logarithm, clampedMagnitude(x)))
+    let difference = (0.5 - tail).bits ^ (x.bits & 0x8000_0000)
+    return x * (difference.floatFromBits + 0.5)
   }
 
-  private func errorFunction(_ x: Value<Float>) -> Value<Float> {
-    func series(_ coefficients: [Float], _ x: Value<Float>) -> Value<Float> {
-      let last = coefficients.count - 1
-      return coefficients[..<(last - 1)].reversed().reduce(
-        x * coefficients[last] + coefficients[last - 1]
-      ) { $0 * x + $1 }
-    }
-    let magnitude = x.magnitude
-    let inside = x + x * series(ErrorFunctionSeries.inside, x * x)
-    // Inside, this is not used; the exponential needs no more than its range.
-    let clamped = maximum(minimum(magnitude, Value(4)), Value(1))
-    let outside = 1 - exponential(series(ErrorFunctionSeries.outside, clamped))
-    let signed = (outside.bits | (x.bits & 0x8000_0000)).floatFromBits
-    return (magnitude .< 1).select(inside, signed)
+  /// The derivative of GELU: Φ(x) + x·φ(x).
+  func geluDerivative(_ x: Value<Float>) -> Value<Float> {
+    let magnitude = clampedMagnitude(x)
+    let tail = exponential(series(NormalTailSeries.logarithm, magnitude))
+    let below = tail * series(NormalTailSeries.slope, magnitude)
+    return (x .< 0).select(below, 1 - below)
+  }
+
+  /// NaN stays one, though the exponential makes a number of it.
+  private func clampedMagnitude(_ x: Value<Float>) -> Value<Float> {
+    minimumOrNaN(x.magnitude, Value(NormalTailSeries.limit))
+  }
+
+  private func series(_ coefficients: [Float], _ x: Value<Float>) -> Value<Float> {
+    let last = coefficients.count - 1
+    return coefficients[..<(last - 1)].reversed().reduce(
+      x.multiplied(by: Value(coefficients[last]), adding: Value(coefficients[last - 1]))
+    ) { $0.multiplied(by: x, adding: Value($1)) }
   }
 
   /// e^x for x from −87.33654 to 88.72283.
@@ -68,10 +62,7 @@ extension KernelBuilder {
     let z = n.multiplied(
       by: Value(2.121_944_40e-4 as Float),
       adding: n.multiplied(by: Value(-0.693_359_375 as Float), adding: x))
-    let coefficients = ExponentialSeries.coefficients
-    let series = coefficients[..<5].reversed().reduce(
-      z.multiplied(by: Value(coefficients[6]), adding: Value(coefficients[5]))
-    ) { $0.multiplied(by: z, adding: Value($1)) }
+    let series = series(ExponentialSeries.coefficients, z)
     // The power of two is added to the exponent; what lies above it in the sum is shifted out.
     return (series.bits + (shifted.bits << 23)).floatFromBits
   }

@@ -41,6 +41,15 @@ package struct RowRun {
     index = row.multipliedWide(by: columns, adding: column.widened)
   }
 
+  /// One of the runs that follow each other without gaps, in rows that hold whole ones.
+  init(_ k: KernelBuilder, number: Value<UInt32>, of numbers: Value<UInt32>) {
+    self.k = k
+    isAligned = true
+    isInside = number .< numbers
+    count = Value(Self.width)
+    index = number.multipliedWide(by: Value(Self.width))
+  }
+
   // MARK: Reading
 
   /// Values of a format in FP32.

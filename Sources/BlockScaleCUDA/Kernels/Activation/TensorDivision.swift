@@ -75,7 +75,7 @@ package struct TensorDivision<Output: ActivationElement>: Kernel {
       isAligned: isAligned)
     let inputs = run.values(values, source)
     let quotients =
-      scaling == .groups && !isStochastic
+      scaling == .groups
       ? k.quotients(inputs, chosen.divisor, recipe) : inputs.map { $0 / chosen.divisor }
     let words =
       isStochastic ? drawn(k, quotients, run) : k.codeWords(quotients, as: Output.self)
@@ -103,19 +103,20 @@ extension TensorDivision {
       ? scale : isFinite.select(scale, Value(Int(BFloat16.nan.bitPattern)))
   }
 
-  /// Codes drawn from the neighbours of quotients.
+  /// Codes drawn from the neighbours of quotients, four in a word; NaN has no sign.
   private func drawn(
     _ k: KernelBuilder, _ quotients: [Value<Float>], _ run: RowRun
   ) -> [Value<UInt32>] {
-    let random = PlaceRandom(k: k, mixedSeed: k.uint64("mixedSeed"))
-    let codes = quotients.enumerated().map { index, quotient in
-      let code = random.code(
-        quotient, run.index + Value(index), significandBits: 23 - Output.droppedBits,
-        leastNormalExponent: Output.leastNormalExponent, greatest: Output.greatest)
-      return quotient.isNaN.select(code, code | (quotient.bits >> 24 & 0x80))
-    }
-    return stride(from: 0, to: codes.count, by: 4).map {
-      k.gatheredBytes(Array(codes[$0..<$0 + 4]))
+    let random = PlaceRandom(k)
+    return stride(from: 0, to: quotients.count, by: SourceRun.count).flatMap { start in
+      let part = Array(quotients[start..<start + SourceRun.count])
+      let draws = random.draws(
+        at: RunPlace(first: run.index + Value(start), isAligned: isAligned))
+      let magnitudes = random.magnitudes(part, draws, as: Output.self)
+      return magnitudes.enumerated().map { index, word in
+        let isNaN = (word + 0x0101_0101) & 0x8080_8080
+        return word | k.signs(Array(part[4 * index..<4 * index + 4])) & isNaN.inverted
+      }
     }
   }
 }
