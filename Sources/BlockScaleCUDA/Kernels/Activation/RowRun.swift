@@ -46,6 +46,7 @@ package struct RowRun {
     self.k = k
     isAligned = true
     isInside = number .< numbers
+    length = Self.width
     count = Value(Self.width)
     index = number.multipliedWide(by: Value(Self.width))
   }
