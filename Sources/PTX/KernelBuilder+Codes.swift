@@ -145,15 +145,17 @@ extension KernelBuilder {
 
   /// The E2M1 code of a magnitude, ties to even, in the low bits of a word whose next bits are zero.
   ///
-  /// A power of two is added whose last place is the unit of the result, so the addition rounds. It
-  /// carries the exponent of the result in its last places too, where the sum then shows the code.
+  /// Codes count steps of 1/2 up to 2, of 1 up to 4, and of 2 beyond: the code is the least of 2x, x + 2
+  /// and x/2 + 4, each rounded to an integer, and ties are even in all three alike. Sums with 1.5·2²³
+  /// round so and show the integer in their low bits; they spare the integer units, of which a GPU has
+  /// half as many.
   package func e2m1Magnitude(_ value: Value<Float>) -> Value<UInt32> {
     let magnitude = minimum(value.magnitude, Value(6))
-    // Below one the unit is that of one.
-    let exponent = maximum(magnitude.bits & 0x7F80_0000, Value(0x3F80_0000))
-    // Twice the exponent of the value is its code without the significand bit.
-    let aligner = exponent + (exponent >> 22) + ((22 << 23) - 254)
-    return (magnitude + aligner.floatFromBits).bits
+    let aligner: Float = 12_582_912
+    let halves = magnitude.multiplied(by: Value(2), adding: Value(aligner))
+    let ones = magnitude + (aligner + 2)
+    let twos = magnitude.multiplied(by: Value(0.5), adding: Value(aligner + 4))
+    return minimum(minimum(halves, ones), twos).bits
   }
 
   /// Eight codes of four bits from two words with one in each byte.

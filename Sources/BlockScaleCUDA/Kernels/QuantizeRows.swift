@@ -64,8 +64,9 @@ package struct QuantizeRows: Kernel {
   package var bounds: LaunchBounds {
     // Sixteen rows in FP32 take all registers there are.
     if blockRows > 1 { return LaunchBounds(threads: Self.threads) }
-    return LaunchBounds(
-      threads: Self.threads, minimumBlocks: rule.source == .float32 ? 2 : 4)
+    // Numbers of runs that begin anywhere take more.
+    let blocks = rule.source == .float32 ? 2 : isStochastic && !isAligned ? 3 : 4
+    return LaunchBounds(threads: Self.threads, minimumBlocks: blocks)
   }
 
   package func body(_ k: KernelBuilder) {

@@ -54,7 +54,10 @@ package struct TensorDivision<Output: ActivationElement>: Kernel {
       recipe,
       isAligned ? "" : "tails")
   }
-  package var bounds: LaunchBounds { LaunchBounds(threads: CodeTile.threads, minimumBlocks: 6) }
+  /// Numbers of runs that begin anywhere take more registers.
+  package var bounds: LaunchBounds {
+    LaunchBounds(threads: CodeTile.threads, minimumBlocks: isStochastic && !isAligned ? 4 : 6)
+  }
 
   package func body(_ k: KernelBuilder) {
     let values = k.pointer("values", to: UInt8.self)

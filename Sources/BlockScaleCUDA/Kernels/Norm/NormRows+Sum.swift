@@ -17,6 +17,8 @@ private struct TermTile {
   static func rowBytes(columns: Int) -> Int { columns / 32 * pairBytes + 64 }
   /// Groups whose terms a warp loads at once.
   static let together = 32
+  /// The same at a row's end.
+  static let rest = 4
 }
 
 extension NormRows {
@@ -50,8 +52,8 @@ extension NormRows {
     let sum = k.variable(Value<Float>(0))
     let groups = columns.dividedUp(by: 16)
     let stride = Self.columnsPerStep
-    // How many steps ahead inputs are loaded: the terms of two sums leave registers for one.
-    let stepsAhead = count == 1 ? 2 : 1
+    // How many steps ahead inputs are loaded: gradients, or the terms of two sums, leave registers for one.
+    let stepsAhead = gradient == nil ? 2 : 1
 
     func column(_ start: Value<UInt32>) -> Value<UInt32> {
       // Those beyond a row read its end again; their terms are not added.
@@ -64,29 +66,21 @@ extension NormRows {
     let ahead = (0..<stepsAhead).map {
       InputVariables(k, load((Value<UInt32>($0 * stride)).materialized(k)))
     }
-    k.forEach(
-      from: Value<UInt32>(0), below: columns.materialized(k),
-      by: Value(stepsAhead * stride)
-    ) { first in
-      for step in 0..<stepsAhead {
-        func add() {
-          let start = first + step * stride
-          let column = column(start)
-          let terms = terms(column, ahead[step].inputs)
-          let next = start + stepsAhead * stride
-          k.when(next .< columns) { ahead[step].set(load(next)) }
-          // Until the step before is added up.
-          k.barrier()
-          for (index, rows) in terms.enumerated() {
-            store(rows, to: kept.advanced(by: index * Self.tileBytes), column: column)
-          }
-          k.barrier()
-          k.when(isAdding) {
-            let left = minimum(groups - (start >> 4), Value(stride / 16))
-            addTerms(of: left, to: sum, from: ofLane)
-          }
-        }
-        if step == 0 { add() } else { k.when(first + step * stride .< columns) { add() } }
+    k.forEach(from: Value<UInt32>(0), below: columns.materialized(k), by: Value(stride)) { start in
+      let terms = terms(column(start), ahead[0].inputs)
+      let next = start + stepsAhead * stride
+      // One body for all steps, at the price of moves, so that the driver compiles it fast.
+      for (variables, later) in zip(ahead, ahead.dropFirst()) { variables.set(later.inputs) }
+      k.when(next .< columns) { ahead[stepsAhead - 1].set(load(next)) }
+      // Until the step before is added up.
+      k.barrier()
+      for (index, rows) in terms.enumerated() {
+        store(rows, to: kept.advanced(by: index * Self.tileBytes), column: column(start))
+      }
+      k.barrier()
+      k.when(isAdding) {
+        let left = minimum(groups - (start >> 4), Value(stride / 16))
+        addTerms(of: left, to: sum, from: ofLane)
       }
     }
     return shared(sum, count, isAdding, result)
@@ -110,9 +104,10 @@ extension NormRows {
   private func addTerms(
     of groups: Value<UInt32>, to sum: Variable<Float>, from start: SharedPointer<UInt8>
   ) {
-    let batchBytes = TermTile.together / 2 * TermTile.pairBytes
-    func add(from first: SharedPointer<UInt8>, _ isThere: ((Int) -> Value<Bool>)?) {
-      let terms = (0..<TermTile.together).map { group in
+    func add(
+      _ count: Int, from first: SharedPointer<UInt8>, _ isThere: ((Int) -> Value<Bool>)? = nil
+    ) {
+      let terms = (0..<count).map { group in
         let place = first.advanced(by: group / 2 * TermTile.pairBytes + group % 2 * 64)
           .assuming(Float.self)
         // Sums begin at +0, which adding a zero does not change.
@@ -120,12 +115,14 @@ extension NormRows {
       }
       sum.value = terms.reduce(sum.value) { $0 + $1 }
     }
-    let batches = groups / TermTile.together
-    k.forEach(from: Value<UInt32>(0), below: batches, by: Value(1)) { batch in
-      add(from: start[batch * batchBytes], nil)
+    func bytes(_ groups: Value<UInt32>) -> Value<UInt32> { groups * (TermTile.pairBytes / 2) }
+    let whole = groups & ~(TermTile.together - 1)
+    k.forEach(from: Value<UInt32>(0), below: whole, by: Value(TermTile.together)) { group in
+      add(TermTile.together, from: start[bytes(group)])
     }
-    let rest = groups % TermTile.together
-    k.when(rest .> 0) { add(from: start[batches * batchBytes]) { rest .> $0 } }
+    k.forEach(from: whole, below: groups, by: Value(TermTile.rest)) { group in
+      add(TermTile.rest, from: start[bytes(group)]) { group + $0 .< groups }
+    }
   }
 
   /// What becomes of the sums that warps have, in all threads.
