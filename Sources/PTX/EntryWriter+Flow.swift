@@ -59,10 +59,14 @@ extension EntryWriter {
   }
 
   /// A loop whose last statement leaves on a condition jumps back on the opposite.
+  ///
+  /// The driver leaves loops as they are: what is to be repeated without one, Swift repeats while the kernel
+  /// is built. Otherwise it makes up to twice the instructions, and takes twice the time to compile them.
   private mutating func writeLoop(_ body: [Statement]) {
     let number = nextLabelNumber()
     let start = "$loop\(number)", end = "$done\(number)"
     writeLabel(start)
+    writeLine(".pragma \"nounroll\";")
     if case .leave(let condition?, let line)? = body.last {
       write(Array(body.dropLast()), leavingTo: end)
       note(line)
