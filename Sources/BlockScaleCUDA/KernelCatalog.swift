@@ -178,10 +178,11 @@ package enum KernelCatalog {
           (.groups, .float32, false), (.computed, .bfloat16, false), (.computed, .float32, false),
           (.given, .bfloat16, false), (.given, .bfloat16, true),
         ] {
-          kernels.append(
+          kernels += [true, false].map {
             TensorDivision<Float8E4M3>(
-              source: source, scaling: scaling, isStochastic: isStochastic, recipe: recipe,
-              isAligned: isAligned))
+              source: source, scaling: scaling, writesTranspose: $0, isStochastic: isStochastic,
+              recipe: recipe, isAligned: isAligned)
+          }
         }
         kernels += [true, false].map {
           TensorDivision<Float8E5M2>(writesTranspose: $0, recipe: recipe, isAligned: isAligned)

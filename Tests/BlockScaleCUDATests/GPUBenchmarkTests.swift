@@ -24,6 +24,9 @@ import Testing
     let device = EmulatedDevice(target: .sm90a, multiprocessors: 2)
     let prepared = try benchmark.prepare(device)
     #expect(!prepared.launches.isEmpty && prepared.launches == device.launches)
+    for launch in prepared.launches {
+      #expect(KernelCatalog.named(launch.tree.name)?.name == launch.tree.name)
+    }
     for launch in prepared.launches { try device.launch(launch) }
     withExtendedLifetime(prepared) {}
     guard case .bytes(let count) = benchmark.work else {
