@@ -22,6 +22,7 @@ struct LayerBenchmark: ParsableCommand {
   var rounds = 5
 
   func run() throws {
+    keepFreedMemory()
     let backend = CPUBackend()
     let kinds = ["bf16", "fp8", "nvfp4"]
     let cases = try kinds.map { try LayerCase($0, m: m, n: n, k: k, backend: backend) }

@@ -30,6 +30,7 @@ struct ProductBenchmark: ParsableCommand {
   var threads: Int?
 
   func run() throws {
+    keepFreedMemory()
     let tiers =
       try tier.isEmpty
       ? CPUTier.available

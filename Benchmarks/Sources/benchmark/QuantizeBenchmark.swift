@@ -34,6 +34,7 @@ struct QuantizeBenchmark: ParsableCommand {
   var only = ""
 
   func run() throws {
+    keepFreedMemory()
     for tier in CPUTier.available where self.tier.map({ $0 == tier.rawValue }) ?? true {
       let cpu = try CPUBackend(tier: tier, threads: threads)
       for columns in columns { try measure(cpu, columns) }

@@ -22,6 +22,7 @@ struct ServeCommand: ParsableCommand {
       """)
 
   func run() throws {
+    keepFreedMemory()
     var cases: [String: any TimedCase] = [:]
     while let line = readLine() {
       let words = line.split(separator: " ").map(String.init)

@@ -35,6 +35,7 @@ struct TrainBenchmark: ParsableCommand {
   var rounds = 5
 
   func run() throws {
+    keepFreedMemory()
     let backend = CPUBackend()
     let shape = LlamaShape(
       layers: layers, hidden: hidden, intermediate: intermediate, heads: hidden / 64,

@@ -50,6 +50,7 @@ struct TrainCommand: ParsableCommand {
   }
 
   func run() throws {
+    keepFreedMemory()
     let folder = TrainingFolder(path: FilePath(output))
     try checkOutput(folder)
     let tokenizer = try text.tokenizer.map { try ModelTokenizer(file: FilePath($0)) } ?? .bytes

@@ -14,5 +14,6 @@
 #include "bs_gemm_kernels.h"
 #include "bs_kernels.h"
 #include "bs_layers.h"
+#include "bs_memory.h"
 
 #endif
