@@ -13,8 +13,8 @@
         func faultsOfFilling() -> Int {
           func faults() -> Int {
             var usage = rusage()
-            // The thread's own; the structure is alive during the call.
-            unsafe getrusage(RUSAGE_THREAD, &usage)
+            // The structure is alive during the call.
+            unsafe getrusage(Int32(RUSAGE_SELF.rawValue), &usage)
             return usage.ru_minflt
           }
           let before = faults()
