@@ -10,8 +10,9 @@ public enum ActivationRounding: Sendable, Hashable {
   ///
   /// Each element draws its own number of 16 bits from the seed and its place, so the result depends
   /// neither on the order of the work nor on threads. The expectation is off by at most 2⁻¹⁷ of the
-  /// distance of the neighbours, and by nothing in the mean over values. Give every step another seed. COAT's own form is not
-  /// followed: it adds noise before rounding to nearest and is off by half a unit in the mean.
+  /// distance of the neighbours, and by nothing in the mean over values. Give every step another seed.
+  /// COAT's own form is not followed: it adds noise before rounding to nearest and is off by half a
+  /// unit in the mean.
   case stochastic(seed: UInt64)
 }
 
