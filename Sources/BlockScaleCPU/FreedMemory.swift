@@ -9,7 +9,8 @@ import _BlockScaleShims
 /// what it needed most at one time.
 ///
 /// This changes settings of `malloc` for the whole process, so it is for programs to call, at their start,
-/// and no library calls it. Without glibc nothing changes.
+/// and no library calls it. It holds for what the process's first thread takes; arrays of many megabytes that
+/// others take still come from the kernel. Without glibc nothing changes.
 ///
 /// - Returns: Whether freed memory is kept.
 @discardableResult

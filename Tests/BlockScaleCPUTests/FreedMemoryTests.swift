@@ -9,21 +9,23 @@
     @Test func isTakenAgainWithoutFaults() async {
       // In a process of its own, whose settings end with it.
       await #expect(processExitsWith: .success) {
-        precondition(keepFreedMemory())
-        func faultsOfFilling() -> Int {
-          func faults() -> Int {
-            var usage = rusage()
-            // The structure is alive during the call.
-            unsafe getrusage(Int32(RUSAGE_SELF.rawValue), &usage)
-            return usage.ru_minflt
+        await MainActor.run {
+          precondition(keepFreedMemory())
+          func faultsOfFilling() -> Int {
+            func faults() -> Int {
+              var usage = rusage()
+              // The structure is alive during the call.
+              unsafe getrusage(Int32(RUSAGE_SELF.rawValue), &usage)
+              return usage.ru_minflt
+            }
+            let before = faults()
+            let bytes = [UInt8](repeating: 1, count: 1 << 27)
+            precondition(bytes[bytes.count - 1] == 1)
+            return faults() - before
           }
-          let before = faults()
-          let bytes = [UInt8](repeating: 1, count: 1 << 27)
-          precondition(bytes[bytes.count - 1] == 1)
-          return faults() - before
+          let first = faultsOfFilling()
+          precondition(first > 0 && faultsOfFilling() * 4 < first)
         }
-        let first = faultsOfFilling()
-        precondition(first > 0 && faultsOfFilling() * 4 < first)
       }
     }
   }
