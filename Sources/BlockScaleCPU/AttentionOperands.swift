@@ -134,7 +134,7 @@ final class AttentionTiles<Kernels: TileKernels> {
     unsafe kernels.multiply(
       a, rows: rows, paddedDepth: depth, columns: columns,
       panel: decodes ? panel.pointer(to: Kernels.Element.self) : nil, isFirst: true, k0: 0,
-      depth: depth, promotion: bs_promotion_t(), sums: sums, accumulate: adding, next: nil,
+      depth: depth, promotion: bs_promotion_t(), sums: sums, accumulate: adding, next: [],
       output: nil)
   }
 

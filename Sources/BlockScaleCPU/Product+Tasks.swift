@@ -17,9 +17,9 @@ struct Tasks: Sendable {
   let taskBlocks: Int
   /// The k that a task works on at once.
   let depth: Int
-  /// Whether the columns are decoded while they are multiplied with all rows of a task.
-  let decodesAlong: Bool
-  /// Whether the sums of all rows of a task wait: from one run of k to the next, or for one another.
+  /// The tiles of rows that a task multiplies at once while it decodes its columns.
+  let decodingRowTiles: Int
+  /// Whether the sums of all rows of a task wait from one run of k to the next.
   let keepsSums: Bool
 
   var count: Int { rowTasks * blockTasks }
@@ -32,11 +32,12 @@ struct Tasks: Sendable {
   ) {
     self.rowTiles = rowTiles
     self.blockCount = blockCount
-    // Parts are never cut.
-    let unit = partDepth ?? 32
-    self.depth = min(depth, max(1, kernels.blockDepth / unit) * unit)
+    // Neither parts nor what kernels read at once are cut.
+    let unit = leastCommonMultiple(partDepth ?? 1, kernels.depthUnit)
+    let block = kernels.block(decodes: decodes, rowTiles: rowTiles)
+    self.depth = min(depth, max(1, block.depth / unit) * unit)
     let cutsDepth = self.depth < depth
-    var taskBlocks = kernels.blockColumns / 16
+    var taskBlocks = block.columns / 16
     var taskRowTiles = rowTiles
     if cutsDepth {
       // Waiting sums are to stay in the second-level cache.
@@ -56,8 +57,8 @@ struct Tasks: Sendable {
     }
     self.taskBlocks = taskBlocks
     self.taskRowTiles = taskRowTiles
-    decodesAlong = decodes && partDepth != nil && taskRowTiles <= kernels.decodingRowTiles
-    keepsSums = cutsDepth || decodesAlong
+    decodingRowTiles = decodes ? min(taskRowTiles, kernels.decodingRowTiles) : 0
+    keepsSums = cutsDepth
   }
 
   subscript(index: Int) -> Task {
@@ -73,7 +74,8 @@ struct Tasks: Sendable {
 struct TaskScratch<Kernels: TileKernels> {
   /// Decoded columns.
   let panel: AlignedBuffer
-  /// Tiles of sums: all of a task where k is cut, else those of one tile of rows.
+  /// Tiles of sums: all of a task where k is cut, else those of the tiles of rows that are multiplied at
+  /// once.
   let sums: AlignedBuffer
 
   init(_ tasks: Tasks, _ kernels: Kernels) {
@@ -82,7 +84,8 @@ struct TaskScratch<Kernels: TileKernels> {
     panel = AlignedBuffer(
       byteCount: max(2, columnTiles) * kernels.tileColumns * tasks.depth
         * MemoryLayout<Kernels.Element>.stride)
-    let sumTiles = columnTiles * (tasks.keepsSums ? tasks.taskRowTiles : 1)
+    let sumTiles =
+      columnTiles * (tasks.keepsSums ? tasks.taskRowTiles : max(1, tasks.decodingRowTiles))
     sums = AlignedBuffer(byteCount: sumTiles * kernels.tileRows * kernels.tileColumns * 4)
   }
 }
@@ -123,4 +126,10 @@ struct FoldedRowScales: Sendable {
         return scales[first..<first + grid.columns]
       }
   }
+}
+
+private func leastCommonMultiple(_ a: Int, _ b: Int) -> Int {
+  var (divisor, rest) = (a, b)
+  while rest != 0 { (divisor, rest) = (rest, divisor % rest) }
+  return a / divisor * b
 }

@@ -5,7 +5,7 @@ import _BlockScaleShims
 
 /// One product, cut into tasks: blocks of outputs by blocks of rows.
 ///
-/// Each task decodes its columns once for each run of `blockDepth` k and multiplies them with all of
+/// Each task decodes its columns once for each run of its block's k and multiplies them with all of
 /// its rows. Every sum belongs to one task and is formed in the same order whatever the number of
 /// threads.
 struct Product<Kernels: TileKernels>: Sendable {
@@ -236,6 +236,18 @@ struct Product<Kernels: TileKernels>: Sendable {
     extendLifetime(packed)
   }
 
+  /// The columns of a task, tile by tile.
+  private func columnTiles(_ task: Tasks.Task) -> [[bs_columns_t]] {
+    let tileBlocks = kernels.tileColumns / 16
+    return unsafe stride(from: task.blocks.lowerBound, to: task.blocks.upperBound, by: tileBlocks)
+      .map { first in
+        // Where a tile has more columns than are left, the last sixteen stand in for the others.
+        unsafe (0..<tileBlocks).map {
+          unsafe right.columns(ofBlock: min(first + $0, task.blocks.upperBound - 1))
+        }
+      }
+  }
+
   private func run(
     _ task: Tasks.Task, _ tasks: Tasks, rows: UnsafeMutablePointer<Kernels.Element>,
     _ places: Places, scratch: TaskScratch<Kernels>
@@ -244,49 +256,50 @@ struct Product<Kernels: TileKernels>: Sendable {
     let paddedDepth = right.paddedDepth
     let tileBlocks = tileColumns / 16
     let decodes = Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16
-    let columnTiles = unsafe stride(
-      from: task.blocks.lowerBound, to: task.blocks.upperBound, by: tileBlocks
-    )
-    .map { first in
-      // Where a tile has more columns than are left, the last sixteen stand in for the others.
-      unsafe (0..<tileBlocks).map {
-        unsafe right.columns(ofBlock: min(first + $0, task.blocks.upperBound - 1))
-      }
-    }
+    let columnTiles = unsafe columnTiles(task)
     let sumCount = tileRows * tileColumns
     for k0 in stride(from: 0, to: paddedDepth, by: tasks.depth) {
       let depth = min(tasks.depth, paddedDepth - k0)
       let isLast = k0 + depth == paddedDepth
-      if tasks.decodesAlong {
-        let first = task.rowTiles.lowerBound * tileRows
+      // The first rows, behind which the columns are decoded; the others find them decoded.
+      let first = task.rowTiles.lowerBound
+      let others = min(first + tasks.decodingRowTiles, task.rowTiles.upperBound)
+      if first < others {
         // The task's own part of the packed rows, and the scratch, which was made for these tasks.
         unsafe kernels.decodeAndMultiply(
-          rows + first * paddedDepth,
-          rows: min(leftRows.count, task.rowTiles.upperBound * tileRows) - first,
+          rows + first * tileRows * paddedDepth,
+          rows: min(leftRows.count, others * tileRows) - first * tileRows,
           paddedDepth: paddedDepth, columns: columnTiles,
-          panel: scratch.panel.pointer(to: Kernels.Element.self), k0: k0, depth: depth,
-          promotion: promotion(
-            rowTile: task.rowTiles.lowerBound, block: task.blocks.lowerBound, k0: k0, places),
+          panel: scratch.panel.pointer(to: Kernels.Element.self),
+          keeps: others < task.rowTiles.upperBound, k0: k0, depth: depth,
+          promotion: promotion(rowTile: first, block: task.blocks.lowerBound, k0: k0, places),
           promotionStride: rowPartScales.count / tasks.rowTiles,
           sums: scratch.sums.pointer(to: Float.self), accumulate: k0 > 0)
       }
       for rowTile in task.rowTiles {
         let row = rowTile * tileRows
         let rowCount = min(tileRows, leftRows.count - row)
-        // The tile's own part of the packed rows.
-        let a = unsafe rows + row * paddedDepth
-        let isFirst = rowTile == task.rowTiles.lowerBound
         // Where they wait, all rows have sums of their own.
         let place =
-          unsafe tasks.keepsSums
-          ? (rowTile - task.rowTiles.lowerBound) * columnTiles.count * sumCount : 0
+          unsafe tasks.keepsSums || rowTile < others
+          ? (rowTile - first) * columnTiles.count * sumCount : 0
         // Inside the scratch, which was made for these tasks.
         let sums = unsafe scratch.sums.pointer(to: Float.self) + place
-        // The next rows are brought nearer while these are multiplied.
-        let next =
-          !isFirst && depth == paddedDepth && rowTile + 1 < task.rowTiles.upperBound
-          ? unsafe UnsafeRawPointer(a + tileRows * paddedDepth) : nil
-        if !tasks.decodesAlong {
+        if rowTile >= others {
+          // The tile's own part of the packed rows.
+          let a = unsafe rows + row * paddedDepth
+          let isFirst = rowTile == first
+          // What follows is brought nearer meanwhile: the next rows, and those that are first to meet the
+          // next columns, of this task or another.
+          var next: [UnsafeRawPointer] = unsafe []
+          if !isFirst, rowTile + 1 < task.rowTiles.upperBound {
+            unsafe next.append(UnsafeRawPointer(a + tileRows * (paddedDepth + k0)))
+          }
+          let again = rowTile + others - task.rowTiles.upperBound
+          if again >= first {
+            let k = isLast ? 0 : k0 + depth
+            unsafe next.append(UnsafeRawPointer(rows + tileRows * (again * paddedDepth + k)))
+          }
           unsafe kernels.multiply(
             a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
             panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
@@ -300,15 +313,15 @@ struct Product<Kernels: TileKernels>: Sendable {
         guard isLast else { continue }
         // Some rows at a time through all columns, since each row may lie on a page of its own.
         let rowsAtOnce = 8
-        for first in stride(from: 0, to: rowCount, by: rowsAtOnce) {
+        for place in stride(from: 0, to: rowCount, by: rowsAtOnce) {
           for index in unsafe 0..<columnTiles.count {
             let block = task.blocks.lowerBound + index * tileBlocks
             let blocks = min(tileBlocks, task.blocks.upperBound - block)
             unsafe kernels.store(
-              sums + index * sumCount + first * tileColumns, stride: tileColumns,
-              rows: min(rowsAtOnce, rowCount - first),
+              sums + index * sumCount + place * tileColumns, stride: tileColumns,
+              rows: min(rowsAtOnce, rowCount - place),
               columns: min(blocks * 16, right.outputs - block * 16), output: places.output,
-              row: row + first, column: block * 16)
+              row: row + place, column: block * 16)
           }
         }
       }

@@ -11,9 +11,13 @@
 
     let tileRows = BS_AMX_TILE_ROWS
     let tileColumns = BS_AMX_TILE_COLUMNS
-    // A panel of 128 outputs by 4096 k takes one megabyte, half of the second-level cache.
-    let blockColumns = 128
-    let blockDepth = 4096
+    let depthUnit = 128
+    // A panel takes one megabyte, half of the second-level cache. The more outputs it has, the fewer
+    // rows come from beyond; the fewer k, the more often sums wait.
+    func block(decodes: Bool, rowTiles: Int) -> ProductBlock {
+      decodes && rowTiles > decodingRowTiles
+        ? ProductBlock(columns: 256, depth: 2048) : ProductBlock(columns: 128, depth: 4096)
+    }
     // Their rows take a megabyte at 4096 k, half of the second-level cache.
     let decodingRowTiles = 4
     // From four rows on tiles are as quick as vectors.
@@ -36,12 +40,13 @@
       _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
       panel: UnsafeMutablePointer<UInt16>?, isFirst: Bool, k0: Int, depth: Int,
       promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-      next: UnsafeRawPointer?, output: OutputPlace?
+      next: [UnsafeRawPointer], output: OutputPlace?
     ) {
       unsafe columns.flatMap { unsafe $0 }.withUnsafeBufferPointer { blocks in
         var operands = unsafe bs_amx_operands_t(
           a: a, rows: rows, columns: blocks.baseAddress, tiles: columns.count, k0: k0, depth: depth,
-          panel: panel, is_first: isFirst, next: next, output: output?.address,
+          panel: panel, is_first: isFirst, next: next.first,
+          also_next: next.dropFirst().first, output: output?.address,
           output_row_bytes: output?.rowBytes ?? 0,
           output_tile_bytes: (output?.valueBytes ?? 0) * tileColumns)
         unsafe withUnsafePointer(to: promotion) {
@@ -52,8 +57,9 @@
 
     func decodeAndMultiply(
       _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
-      panel: UnsafeMutablePointer<UInt16>, k0: Int, depth: Int, promotion: bs_promotion_t,
-      promotionStride: Int, sums: UnsafeMutablePointer<Float>, accumulate: Bool
+      panel: UnsafeMutablePointer<UInt16>, keeps: Bool, k0: Int, depth: Int,
+      promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
+      accumulate: Bool
     ) {
       let last = rows % tileRows
       // The caller vouches for the extents.
@@ -63,8 +69,9 @@
         last_is_half: (1...16).contains(last), promotion_stride: promotionStride)
       unsafe columns.flatMap { unsafe $0 }.withUnsafeBufferPointer { columns in
         unsafe withUnsafePointer(to: promotion) {
-          unsafe bs_decode_multiply_parts_amx(
-            &source, columns.baseAddress, columns.count / 2, k0, depth, $0, panel, sums, accumulate)
+          unsafe bs_decode_multiply_amx(
+            &source, columns.baseAddress, columns.count / 2, k0, depth, $0, panel, keeps, sums,
+            accumulate)
         }
       }
     }

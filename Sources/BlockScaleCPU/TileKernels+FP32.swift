@@ -10,8 +10,10 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
 
   // A panel of 128 outputs by 1024 k takes half a megabyte; a tile's part of it and the rows that
   // it meets stay in the first-level cache.
-  let blockColumns = 128
-  let blockDepth = 1024
+  let depthUnit = 32
+  func block(decodes: Bool, rowTiles: Int) -> ProductBlock {
+    ProductBlock(columns: 128, depth: 1024)
+  }
   // Scales of rows are laid out by tiles, of which there may be one here.
   var fewRows: Int { min(4, tileRows) }
 
@@ -67,7 +69,7 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
     _ a: UnsafePointer<Float>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
     panel: UnsafeMutablePointer<Float>?, isFirst: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-    next: UnsafeRawPointer?, output: OutputPlace?
+    next: [UnsafeRawPointer], output: OutputPlace?
   ) {
     guard let panel = unsafe panel else { preconditionFailure("FP32 kernels decode all columns") }
     for tile in unsafe 0..<columns.count {

@@ -13,9 +13,14 @@ protocol TileKernels: Sendable {
   /// The rows and outputs of one tile of sums.
   var tileRows: Int { get }
   var tileColumns: Int { get }
-  /// The columns that a thread keeps decoded at once, and the most k of them.
-  var blockColumns: Int { get }
-  var blockDepth: Int { get }
+  /// What `k0` is a multiple of.
+  var depthUnit: Int { get }
+  /// The columns that a thread multiplies with all of its rows at once.
+  ///
+  /// - Parameters:
+  ///   - decodes: Whether they are kept decoded meanwhile.
+  ///   - rowTiles: The tiles of rows that there are.
+  func block(decodes: Bool, rowTiles: Int) -> ProductBlock
   /// The most rows for which a product with columns as they are stored is faster.
   var fewRows: Int { get }
 
@@ -32,35 +37,37 @@ protocol TileKernels: Sendable {
   ///
   /// - Parameters:
   ///   - columns: For each tile its groups of sixteen outputs.
-  ///   - panel: The columns, decoded, one tile after the other; they are decoded into it first if
+  ///   - panel: The columns, decoded. Kernels that do so before they multiply decode them into it first if
   ///     `isFirst`. Nil for columns that need not be decoded.
   ///   - isFirst: Whether these columns are read for the first time.
   ///   - promotion: Scales of partial sums of the first tile; those of the others follow.
   ///   - sums: A tile of sums after the other.
-  ///   - next: The packed rows that this thread multiplies next.
+  ///   - next: The packed rows that this thread multiplies next, and others that it soon will.
   ///   - output: Where the sums go in the end, from the first row and output on; nil if they are to wait.
   func multiply(
     _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
     panel: UnsafeMutablePointer<Element>?, isFirst: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-    next: UnsafeRawPointer?, output: OutputPlace?)
+    next: [UnsafeRawPointer], output: OutputPlace?)
 
-  /// The most tiles of rows for which columns are better decoded by `decodeAndMultiply`.
+  /// The tiles of rows that a task multiplies while it decodes its columns; zero if these kernels decode
+  /// columns before they multiply.
   var decodingRowTiles: Int { get }
 
-  /// Multiplies some tiles of packed rows with tiles of columns that lie side by side, for sums that
-  /// take scales in parts, and decodes the columns meanwhile.
+  /// Multiplies some tiles of packed rows with tiles of columns that lie side by side, and decodes the
+  /// columns meanwhile.
   ///
   /// - Parameters:
   ///   - rows: All rows, of which the last tile may have fewer than the others.
-  ///   - panel: Room for the columns of two tiles.
+  ///   - panel: Receives the columns for `multiply`, if it `keeps` them; else room for two tiles.
   ///   - promotion: Scales of partial sums of the first tile; those of the others follow.
   ///   - promotionStride: From the scales of one tile's rows to those of the next.
   ///   - sums: The tiles of sums of the first tile of rows, then of the next.
   func decodeAndMultiply(
     _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
-    panel: UnsafeMutablePointer<Element>, k0: Int, depth: Int, promotion: bs_promotion_t,
-    promotionStride: Int, sums: UnsafeMutablePointer<Float>, accumulate: Bool)
+    panel: UnsafeMutablePointer<Element>, keeps: Bool, k0: Int, depth: Int,
+    promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
+    accumulate: Bool)
 
   /// Rows as FP32 for `multiplyRows`.
   func decodeRows(_ source: bs_rows_t, rows: Int, into x: UnsafeMutablePointer<Float>, stride: Int)
@@ -76,6 +83,11 @@ protocol TileKernels: Sendable {
     row: Int, column: Int)
 }
 
+/// Columns and the most k of them.
+struct ProductBlock {
+  let columns, depth: Int
+}
+
 /// The memory that sums will go to.
 @unsafe
 struct OutputPlace {
@@ -89,8 +101,9 @@ extension TileKernels {
 
   func decodeAndMultiply(
     _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
-    panel: UnsafeMutablePointer<Element>, k0: Int, depth: Int, promotion: bs_promotion_t,
-    promotionStride: Int, sums: UnsafeMutablePointer<Float>, accumulate: Bool
+    panel: UnsafeMutablePointer<Element>, keeps: Bool, k0: Int, depth: Int,
+    promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
+    accumulate: Bool
   ) {
     preconditionFailure("These kernels decode columns before they multiply")
   }

@@ -1,91 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Products of a strip, some tiles of outputs, over all k of a call: in runs, decoded on the way, or in
-// parts.
+// Products of a strip, some tiles of outputs, over all k of a call.
 
 #ifndef BLOCKSCALE_GEMM_AMX_STRIPS_H
 #define BLOCKSCALE_GEMM_AMX_STRIPS_H
 
-#include "gemm_amx_parts.h"
+#include "gemm_amx_chunks.h"
 
-/// Tiles of outputs side by side, for which the same rows stay in the first-level cache: those of a run
-/// of k while the columns stream past them. The sums of these tiles stay there too, or close.
+/// Tiles of outputs side by side, for which the same rows stay in the first-level cache while the columns
+/// stream past them. The sums of these tiles stay there too, or close.
 typedef struct {
-  /// Rows, and columns as they are stored, from the first k of the call.
+  /// Rows, from the first k of the call, and columns as they are stored.
   const uint16_t *a;
   const bs_columns_t *columns;
   ptrdiff_t k0, tiles;
-  /// Decoded columns: run by run, and in a run tile by tile. NULL for BF16, read as it is stored.
+  /// Decoded columns: chunk by chunk, and in a chunk tile by tile. NULL for BF16, read as it is stored.
   uint16_t *panel;
-  /// The k of the call, and of a run.
-  ptrdiff_t depth, run;
+  ptrdiff_t depth;
   /// The memory that sums go to, as in `bs_amx_operands_t`.
   const char *output;
   ptrdiff_t rows, output_row_bytes, output_tile_bytes;
 } strip_t;
 
-/// Where the columns of a run begin, 32 k after 32 k `step` apart.
-typedef struct {
-  const uint16_t *b[2];
-  ptrdiff_t step;
-} run_columns_t;
+BS_INLINE ptrdiff_t chunk_count(ptrdiff_t depth) { return (depth + CHUNK_DEPTH - 1) / CHUNK_DEPTH; }
 
-BS_INLINE ptrdiff_t run_depth(const strip_t *strip, ptrdiff_t first) {
-  return first + strip->run < strip->depth ? strip->run : strip->depth - first;
+/// The steps of a chunk, all but the last of which have four.
+BS_INLINE int chunk_steps(ptrdiff_t depth, ptrdiff_t chunk) {
+  const ptrdiff_t left = depth / 32 - chunk * CHUNK_STEPS;
+  return left < CHUNK_STEPS ? (int)left : CHUNK_STEPS;
 }
 
-BS_INLINE uint16_t *run_panel(const strip_t *strip, ptrdiff_t first, ptrdiff_t tile) {
+BS_INLINE uint16_t *panel_chunk(const strip_t *strip, ptrdiff_t chunk, ptrdiff_t tile) {
   return strip->panel
-    + (strip->tiles * first + tile * run_depth(strip, first)) * BS_AMX_TILE_COLUMNS;
+    + (strip->tiles * chunk * CHUNK_STEPS + tile * chunk_steps(strip->depth, chunk)) * 2 * TILE;
 }
 
-BS_INLINE run_columns_t run_columns(const strip_t *strip, ptrdiff_t first, ptrdiff_t tile) {
+/// A chunk of rows with one of decoded columns.
+BS_INLINE chunk_t chunk_of(
+  const uint16_t *a, const uint16_t *b, ptrdiff_t depth, ptrdiff_t chunk
+) {
+  const int steps = chunk_steps(depth, chunk);
+  a += chunk * CHUNK;
+  return (chunk_t){{a, a + steps * TILE}, {b, b + steps * TILE}, steps};
+}
+
+/// A chunk of rows with one of a tile's columns.
+BS_INLINE chunk_t strip_chunk(const strip_t *strip, ptrdiff_t chunk, ptrdiff_t tile) {
   if (strip->panel) {
-    const uint16_t *b = run_panel(strip, first, tile);
-    return (run_columns_t){{b, b + TILE}, PAIR};
+    return chunk_of(strip->a, panel_chunk(strip, chunk, tile), strip->depth, chunk);
   }
-  const bs_columns_t *columns = strip->columns + 2 * tile;
-  const ptrdiff_t place = (strip->k0 + first) * 16;
-  return (run_columns_t){
-    {(const uint16_t *)columns[0].codes + place, (const uint16_t *)columns[1].codes + place}, TILE};
-}
-
-static void decode_strip(const strip_t *strip) {
-#define BS_CASE(format, place)                                                                     \
-  case format * 4 + place:                                                                         \
-    for (ptrdiff_t tile = 0; tile < strip->tiles; tile++) {                                        \
-      for (ptrdiff_t k = 0; k < strip->depth; k += 32) {                                           \
-        const ptrdiff_t first = k / strip->run * strip->run;                                       \
-        uint16_t *to = run_panel(strip, first, tile) + (k - first) / 32 * PAIR;                    \
-        decode_tile(format, place, strip->columns + 2 * tile, strip->k0 + k, to);                  \
-        decode_tile(format, place, strip->columns + 2 * tile + 1, strip->k0 + k, to + TILE);       \
-      }                                                                                            \
-    }                                                                                              \
-    return;
-  BS_FOR_FORMAT(strip->columns, BS_CASE)
-#undef BS_CASE
-}
-
-/// Stores the tile of sums of the run before, if there is one, and begins with what is there, if that
-/// counts.
-#define NEXT_SUMS(tile, place)                                                                     \
-  if (step == 0) {                                                                                 \
-    if (before) _tile_stored(tile, before + (place), SUMS_BYTES);                                  \
-    if (adds) {                                                                                    \
-      _tile_loadd(tile, c + (place), SUMS_BYTES);                                                  \
-    } else {                                                                                       \
-      _tile_zero(tile);                                                                            \
-    }                                                                                              \
+  chunk_t result = chunk_of(strip->a, strip->a, strip->depth, chunk);
+  for (int half = 0; half < 2; half++) {
+    result.b[half] = (const uint16_t *)strip->columns[2 * tile + half].codes
+      + (strip->k0 + chunk * CHUNK_DEPTH) * 16;
   }
-
-/// The sums of a tile that has no other behind it.
-BS_INLINE void store_sums(bool two, float *c) {
-  _tile_stored(0, c, SUMS_BYTES);
-  _tile_stored(1, c + 16, SUMS_BYTES);
-  if (two) {
-    _tile_stored(2, c + 16 * SUMS_STRIDE, SUMS_BYTES);
-    _tile_stored(3, c + 16 * SUMS_STRIDE + 16, SUMS_BYTES);
-  }
+  return result;
 }
 
 /// Some of the memory that a tile of sums goes to, a share of `shares` equal ones.
@@ -101,118 +70,90 @@ BS_INLINE void prefetch_output(
   }
 }
 
-/// Sums over all k of a call, in runs. Each tile of sums of the run before is stored when the next tile
-/// is at work.
+/// Sums over all k of a call, in runs of some chunks. `rows` is a constant where this is inlined.
 BS_INLINE void multiply_runs(
-  bool two, const strip_t *strip, ahead_t *ahead, float *sums, bool accumulate
+  rows_t rows, const strip_t *strip, ptrdiff_t run_chunks, beside_t *beside, float *sums,
+  bool accumulate
 ) {
-  const stream_t stream = COLUMNS_STREAM;
-  const ptrdiff_t runs = (strip->depth + strip->run - 1) / strip->run;
-  float *before = NULL;
-  for (ptrdiff_t run = 0; run < runs; run++) {
-    const ptrdiff_t first = run * strip->run;
-    const uint16_t *a = strip->a + first / 32 * PAIR;
-    const ptrdiff_t steps = run_depth(strip, first) / 32;
-    const bool adds = accumulate || first > 0;
+  const ptrdiff_t chunks = chunk_count(strip->depth);
+  run_t run = {.before = NULL};
+  for (ptrdiff_t first = 0; first < chunks; first += run_chunks) {
+    const ptrdiff_t end = first + run_chunks < chunks ? first + run_chunks : chunks;
+    run.adds = accumulate || first > 0;
     for (ptrdiff_t tile = 0; tile < strip->tiles; tile++) {
-      const run_columns_t columns = run_columns(strip, first, tile);
-      float *c = sums + tile * SUMS;
-#pragma clang loop unroll_count(2)
-      for (ptrdiff_t step = 0; step < steps; step++) {
-        const uint16_t *b0 = columns.b[0] + step * columns.step;
-        const uint16_t *b1 = columns.b[1] + step * columns.step;
-        LOAD_ROWS(4, a + step * PAIR)
-        LOAD_COLUMNS(6, b0)
-        NEXT_SUMS(0, 0)
-        _tile_dpbf16ps(0, 4, 6);
-        prefetch_ahead(ahead);
-        LOAD_COLUMNS(7, b1)
-        NEXT_SUMS(1, 16)
-        _tile_dpbf16ps(1, 4, 7);
-        prefetch_ahead(ahead);
-        if (two) {
-          LOAD_ROWS(5, a + step * PAIR + TILE)
-          NEXT_SUMS(2, 16 * SUMS_STRIDE)
-          _tile_dpbf16ps(2, 5, 6);
-          prefetch_ahead(ahead);
-          NEXT_SUMS(3, 16 * SUMS_STRIDE + 16)
-          _tile_dpbf16ps(3, 5, 7);
-          prefetch_ahead(ahead);
+      run.c = sums + tile * SUMS;
+      for (ptrdiff_t index = first; index < end; index++) {
+        const chunk_t chunk = strip_chunk(strip, index, tile);
+        multiply_run_chunk(rows, COLUMNS_STREAM, index == first, &chunk, &run, beside);
         }
-      }
-      prefetch_output(strip, tile, run, runs);
-      before = c;
+      prefetch_output(strip, tile, first, chunks);
+      run.before = run.c;
     }
   }
-  store_sums(two, before);
+  store_sums(rows != HALF_ROWS, run.before);
 }
 
-/// The same for columns that are decoded 32 k ahead of their products: one tile after the other, since
-/// memory is read best in the order of its addresses.
-BS_INLINE void decode_multiply(
-  bs_codes_t format, bs_scales_t place, bool two, const strip_t *strip, float *sums, bool adds
-) {
-  const stream_t stream = ROWS_STREAM;
-  const ptrdiff_t steps = strip->depth / 32, count = strip->tiles * steps;
-  float *before = NULL;
-  uint16_t *b = run_panel(strip, 0, 0);
-  decode_tile(format, place, strip->columns, strip->k0, b);
-  decode_tile(format, place, strip->columns + 1, strip->k0, b + TILE);
-  ptrdiff_t tile = 0, step = 0;
-  for (ptrdiff_t done = 1; done <= count; done++) {
-    const uint16_t *a = strip->a + step * PAIR;
-    float *c = sums + tile * SUMS;
-    LOAD_ROWS(4, a)
-    LOAD_COLUMNS(6, b)
-    NEXT_SUMS(0, 0)
-    _tile_dpbf16ps(0, 4, 6);
-    LOAD_COLUMNS(7, b + TILE)
-    NEXT_SUMS(1, 16)
-    _tile_dpbf16ps(1, 4, 7);
-    if (two) {
-      LOAD_ROWS(5, a + TILE)
-      NEXT_SUMS(2, 16 * SUMS_STRIDE)
-      _tile_dpbf16ps(2, 5, 6);
-      NEXT_SUMS(3, 16 * SUMS_STRIDE + 16)
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    before = c;
-    if (done == count) break;
-    step++;
-    if (step == steps) {
-      step = 0;
-      tile++;
-    }
-    const ptrdiff_t k = step * 32, first = k / strip->run * strip->run;
-    b = run_panel(strip, first, tile) + (k - first) / 32 * PAIR;
-    decode_tile(format, place, strip->columns + 2 * tile, strip->k0 + k, b);
-    decode_tile(format, place, strip->columns + 2 * tile + 1, strip->k0 + k, b + TILE);
-  }
-  store_sums(two, before);
-}
-
-/// Sums in parts of k that take scales. `equal` and `two` are constants where this is inlined.
+/// Sums in parts of 128 k that take scales. `equal` and `rows` are constants where this is inlined.
 BS_INLINE void multiply_parts(
-  bool equal, bool two, const strip_t *strip, ahead_t *ahead, const bs_promotion_t *promotion,
+  bool equal, rows_t rows, const strip_t *strip, beside_t *beside, const bs_promotion_t *promotion,
   float *c, bool accumulate
 ) {
   part_t before;
-  begin_parts(&before, c, strip->tiles, accumulate);
-  const ptrdiff_t parts = (strip->depth + strip->run - 1) / strip->run;
-  for (ptrdiff_t part = 0; part < parts; part++) {
-    const ptrdiff_t first = part * strip->run;
-    const int steps = (int)(run_depth(strip, first) / 32);
-    const uint16_t *a = strip->a + first / 32 * PAIR;
+  begin_parts(&before, c);
+  if (!accumulate) memset(c, 0, strip->tiles * SUMS * sizeof *c);
+  const ptrdiff_t parts = chunk_count(strip->depth), paired = parts / 2 * 2;
+  for (ptrdiff_t part = 0; part < paired; part += 2) {
     for (ptrdiff_t tile = 0; tile < strip->tiles; tile++) {
-      const run_columns_t columns = run_columns(strip, first, tile);
-      const uint16_t *b0 = columns.b[0], *b1 = columns.b[1];
-      multiply_part(
-        equal, two, two, COLUMNS_STREAM, steps, a, b0, b1, columns.step, &before, ahead, 0);
-      finish_part(&before, promotion, equal, part, tile, c + tile * SUMS);
-      prefetch_output(strip, tile, part, parts);
+      chunk_t chunk = strip_chunk(strip, part, tile);
+      multiply_part(equal, SECOND_OF_PAIR, rows, COLUMNS_STREAM, &chunk, &before, beside);
+      finish_part(&before, promotion, equal, FIRST_OF_PAIR, part, tile, c + tile * SUMS);
+      chunk = strip_chunk(strip, part + 1, tile);
+      multiply_part(equal, FIRST_OF_PAIR, rows, COLUMNS_STREAM, &chunk, &before, beside);
+      finish_part(&before, promotion, equal, SECOND_OF_PAIR, part + 1, tile, c + tile * SUMS);
+      prefetch_output(strip, tile, part / 2, (parts + 1) / 2);
     }
   }
-  end_parts(&before, equal, two);
+  end_parts(&before, equal, SECOND_OF_PAIR, rows != HALF_ROWS);
+  if (paired == parts) return;
+  for (ptrdiff_t tile = 0; tile < strip->tiles; tile++) {
+    const chunk_t chunk = strip_chunk(strip, paired, tile);
+    const run_t run = {.before = NULL};
+    multiply_run_chunk(rows, COLUMNS_STREAM, false, &chunk, &run, beside);
+    finish_part(&before, promotion, equal, ALONE, paired, tile, c + tile * SUMS);
+    end_parts(&before, equal, ALONE, rows != HALF_ROWS);
+    prefetch_output(strip, tile, parts / 2, (parts + 1) / 2);
+  }
+}
+
+/// The same in parts of any depth, one step after the other.
+static void multiply_uneven_parts(
+  bool two, const strip_t *strip, const bs_promotion_t *promotion, float *c, bool accumulate
+) {
+  part_t before;
+  beside_t beside = {.next = {(const char *)strip->a}};
+  begin_parts(&before, c);
+  if (!accumulate) memset(c, 0, strip->tiles * SUMS * sizeof *c);
+  for (ptrdiff_t tile = 0; tile < strip->tiles; tile++) {
+    for (ptrdiff_t k = 0; k < strip->depth; k += 32) {
+      chunk_t chunk = strip_chunk(strip, k / CHUNK_DEPTH, tile);
+      for (int half = 0; half < 2; half++) {
+        chunk.a[half] += k % CHUNK_DEPTH / 32 * TILE;
+        chunk.b[half] += k % CHUNK_DEPTH / 32 * TILE;
+      }
+      chunk.steps = 1;
+      const run_t run = {.before = NULL};
+      if (two) {
+        multiply_run_chunk(ALL_ROWS, COLUMNS_STREAM, false, &chunk, &run, &beside);
+      } else {
+        multiply_run_chunk(HALF_ROWS, COLUMNS_STREAM, false, &chunk, &run, &beside);
+      }
+      if ((k + 32) % promotion->depth == 0 || k + 32 == strip->depth) {
+        finish_part(
+          &before, promotion, false, ALONE, k / promotion->depth, tile, c + tile * SUMS);
+        end_parts(&before, false, ALONE, two);
+      }
+    }
+  }
 }
 
 #endif

@@ -9,10 +9,15 @@
 
 #include "gemm_decode.h"
 
-/// The values of a hardware tile, of two side by side, and of a tile of sums.
+/// The values of a hardware tile and of a tile of sums.
+///
+/// Rows and decoded columns lie in chunks of 128 k: four hardware tiles of sixteen rows or outputs, one after
+/// the other, and then those of the other sixteen. The last chunk has as many as there are k.
 enum {
   TILE = 512,
-  PAIR = 2 * TILE,
+  CHUNK_STEPS = 4,
+  CHUNK_DEPTH = 32 * CHUNK_STEPS,
+  CHUNK = 2 * CHUNK_STEPS * TILE,
   SUMS_STRIDE = BS_AMX_TILE_COLUMNS,
   SUMS_BYTES = SUMS_STRIDE * 4,
   SUMS = BS_AMX_TILE_ROWS * SUMS_STRIDE,
@@ -26,24 +31,21 @@ BS_INLINE u32x16 paired(f32x16 even, f32x16 odd) {
     0xAAAAAAAA, _mm512_srli_epi32((__m512i)even, 16), (__m512i)odd);
 }
 
-/// 32 k of sixteen outputs as one hardware tile.
-BS_INLINE void decode_tile(
-  bs_codes_t format, bs_scales_t place, const bs_columns_t *columns, ptrdiff_t k, uint16_t *tile
+/// 16 k of sixteen outputs: half of a hardware tile.
+BS_INLINE void decode_half_tile(
+  bs_codes_t format, bs_scales_t place, const bs_columns_t *columns, ptrdiff_t k, uint16_t *half
 ) {
   const ptrdiff_t per_word = format == BS_CODES_E2M1 ? 8 : 4;
   const uint32_t *words = (const uint32_t *)columns->codes + k / per_word * 16;
   f32x16 by_output = splat(1);
-  float by_k[32];
+  float by_k[16];
   if (place == BS_SCALES_BY_K) {
     STORE(by_k, decode_scales(columns, columns->scales + k));
-    STORE(by_k + 16, decode_scales(columns, columns->scales + k + 16));
+  } else if (place == BS_SCALES_BY_OUTPUT) {
+    by_output = decode_scales(columns, columns->scales + k / columns->scale_block * 16);
   }
 #pragma clang loop unroll(full)
-  for (int word = 0; word < 32 / per_word; word++) {
-    if (place == BS_SCALES_BY_OUTPUT && word * per_word % 16 == 0) {
-      by_output = decode_scales(
-        columns, columns->scales + (k + word * per_word) / columns->scale_block * 16);
-    }
+  for (int word = 0; word < 16 / per_word; word++) {
     const u32x16 codes = LOAD(u32x16, words + word * 16);
     __builtin_prefetch((const char *)(words + word * 16) + 2048);
     u32x16 pairs[4];
@@ -78,7 +80,7 @@ BS_INLINE void decode_tile(
     }
 #pragma clang loop unroll(full)
     for (int pair = 0; pair < per_word / 2; pair++) {
-      STORE(tile + (word * per_word / 2 + pair) * 32, pairs[pair]);
+      STORE(half + (word * per_word / 2 + pair) * 32, pairs[pair]);
     }
   }
 }

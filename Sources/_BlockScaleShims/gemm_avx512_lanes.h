@@ -42,15 +42,11 @@ BS_INLINE f32x16 decode_e5m2(u32x16 words, int position) {
   return from_fp16((words >> (8 * position) & 0xFF) << 8);
 }
 
-/// The pairs (k, k+1) and (k+2, k+3) of words of FP8 codes.
-BS_INLINE void decode_fp8_pairs(bs_codes_t format, u32x16 words, u32x16 pairs[2]) {
+/// FP8 codes as BF16: in `halves[0]` the lower eight of each quarter's sixteen, in `halves[1]` the upper.
+BS_INLINE void decode_fp8_quarters(bs_codes_t format, __m512i codes, u32x16 halves[2]) {
   const bool is_e4m3 = format == BS_CODES_E4M3;
   const uint8_t *low = is_e4m3 ? E4M3_BF16_LOW : E5M2_BF16_LOW;
   const uint8_t *high = is_e4m3 ? E4M3_BF16_HIGH : E5M2_BF16_HIGH;
-  // In each quarter the first codes of four words come first, so that unpacking restores words.
-  const __m512i order = _mm512_broadcast_i32x4(
-    _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-  const __m512i codes = _mm512_shuffle_epi8((__m512i)words, order);
   const __m512i low_bytes = _mm512_permutex2var_epi8(
     _mm512_loadu_si512(low), codes, _mm512_loadu_si512(low + 64));
   const __m512i magnitudes = _mm512_permutex2var_epi8(
@@ -58,8 +54,24 @@ BS_INLINE void decode_fp8_pairs(bs_codes_t format, u32x16 words, u32x16 pairs[2]
   // magnitudes | (codes & 0x80)
   const __m512i high_bytes =
     _mm512_ternarylogic_epi64(magnitudes, codes, _mm512_set1_epi8((char)0x80), 0xF8);
-  pairs[0] = (u32x16)_mm512_unpacklo_epi8(low_bytes, high_bytes);
-  pairs[1] = (u32x16)_mm512_unpackhi_epi8(low_bytes, high_bytes);
+  halves[0] = (u32x16)_mm512_unpacklo_epi8(low_bytes, high_bytes);
+  halves[1] = (u32x16)_mm512_unpackhi_epi8(low_bytes, high_bytes);
+}
+
+/// The pairs (k, k+1) and (k+2, k+3) of words of FP8 codes.
+BS_INLINE void decode_fp8_pairs(bs_codes_t format, u32x16 words, u32x16 pairs[2]) {
+  // In each quarter the first codes of four words come first, so that unpacking restores words.
+  const __m512i order = _mm512_broadcast_i32x4(
+    _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+  decode_fp8_quarters(format, _mm512_shuffle_epi8((__m512i)words, order), pairs);
+}
+
+/// 64 FP8 codes as BF16 in their order.
+BS_INLINE void decode_fp8_sequence(bs_codes_t format, const uint8_t *codes, u32x16 halves[2]) {
+  // Eights of the first half and of the second by turns, so that unpacking keeps each half together.
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  decode_fp8_quarters(
+    format, _mm512_permutexvar_epi64(order, _mm512_loadu_si512(codes)), halves);
 }
 
 /// Four groups of sixteen scales that follow one another.

@@ -377,6 +377,16 @@ BS_INLINE void store_one(
   }
 }
 
+/// Sixteen outputs as they are stored or added.
+BS_INLINE f32x16 finished(
+  const float *sums, float row_scale, const bs_output_t *output, ptrdiff_t column
+) {
+  f32x16 values = LOAD(f32x16, sums) * row_scale;
+  if (output->column_scales) values *= LOAD(f32x16, output->column_scales + column);
+  if (output->bias) values += LOAD(f32x16, output->bias + column);
+  return values;
+}
+
 static void BS_NAMED(store)(
   const float *c, ptrdiff_t c_stride, ptrdiff_t rows, ptrdiff_t columns, const bs_output_t *output,
   ptrdiff_t row, ptrdiff_t column
@@ -393,10 +403,19 @@ static void BS_NAMED(store)(
       output->row_scales ? output->scale * output->row_scales[row + r] : output->scale;
     const ptrdiff_t place = (row + r) * output->stride + column;
     ptrdiff_t n = 0;
+    // A whole line at once, where nothing is added to it.
+    const bool lines = output->format == BS_VALUES_BF16 && !output->accumulate;
+    for (; lines && n + 32 <= columns; n += 32) {
+      const float *sums = c + r * c_stride + n;
+      const u16x16 low = rounded_to_bf16(finished(sums, row_scale, output, column + n));
+      const u16x16 high = rounded_to_bf16(finished(sums + 16, row_scale, output, column + n + 16));
+      const u16x32 line = __builtin_shufflevector(
+        low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+        23, 24, 25, 26, 27, 28, 29, 30, 31);
+      STORE((uint16_t *)output->values + place + n, line);
+    }
     for (; n + 16 <= columns; n += 16) {
-      f32x16 values = LOAD(f32x16, c + r * c_stride + n) * row_scale;
-      if (output->column_scales) values *= LOAD(f32x16, output->column_scales + column + n);
-      if (output->bias) values += LOAD(f32x16, output->bias + column + n);
+      f32x16 values = finished(c + r * c_stride + n, row_scale, output, column + n);
       switch (output->format) {
       case BS_VALUES_FP32: {
         float *to = (float *)output->values + place + n;

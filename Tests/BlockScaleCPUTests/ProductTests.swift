@@ -109,17 +109,18 @@ import _BlockScaleTestSupport
     }
   }
 
-  @Test(arguments: tiers)
-  func depthsBeyondOneRun(_ tier: CPUTier) throws {
+  /// Few and many rows are cut differently; several runs of k, and several strips of outputs.
+  @Test(arguments: tiers, [(37, 50, 8300), (141, 290, 2200)])
+  func depthsBeyondOneRun(_ tier: CPUTier, _ shape: (m: Int, n: Int, k: Int)) throws {
     let cpu = try CPUBackend(tier: tier, threads: 2)
-    for form in [Form.nvfp4, .fp8Blocks, .bfloat16] {
+    for form in [Form.nvfp4, .fp8Blocks, .fp8RowBlocks, .bfloat16] {
       let left = try (form == .nvfp4 ? Form.bfloat16 : form).operand(
-        rows: 37, columns: 8300, seed: 1)
-      let right = try form.operand(rows: 50, columns: 8300, seed: 2)
+        rows: shape.m, columns: shape.k, seed: 1)
+      let right = try form.operand(rows: shape.n, columns: shape.k, seed: 2)
       let expected = try ReferenceBackend().multiply(left, right, as: Float.self)
       let result = try cpu.multiply(left, cpu.pack(right), as: Float.self)
       let bound = try errorBound(left, right)
-      for place in 0..<37 * 50 {
+      for place in 0..<shape.m * shape.n {
         #expect(abs(result.values[place] - expected.values[place]) <= bound[place])
       }
     }

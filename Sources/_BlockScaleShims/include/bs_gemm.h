@@ -114,9 +114,9 @@ enum { BS_AMX_TILE_ROWS = 32, BS_AMX_TILE_COLUMNS = 32 };
 void bs_begin_amx(void);
 void bs_end_amx(void);
 
-/// 32 or fewer rows as hardware tiles of 512 values, exact in BF16: for each 32 k of `padded_depth` the
-/// first sixteen rows and, side by side with them, the others, whose place stays as it is if there are
-/// none.
+/// 32 or fewer rows as hardware tiles of 512 values, exact in BF16: for each 128 k of `padded_depth` those of
+/// the first sixteen rows, for 32 k each, and then those of the others, whose place stays as it is if there
+/// are none.
 void bs_pack_rows_amx(
   const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, uint16_t *tiles);
 
@@ -132,10 +132,11 @@ typedef struct {
   ptrdiff_t k0, depth;
   /// The columns decoded, in an order that is these kernels' own; NULL for BF16, which needs none.
   uint16_t *panel;
-  /// Whether the columns are read for the first time, and decoded then.
+  /// Whether the columns come from memory, which is read for the first time.
   bool is_first;
-  /// As many rows that this thread reads next, brought into L2 meanwhile; may be NULL.
-  const void *next;
+  /// As many rows that this thread reads next, brought into L2 meanwhile; and others that it soon reads.
+  /// Both may be NULL.
+  const void *next, *also_next;
   /// The memory that the sums will go to, brought nearer meanwhile; may be NULL. The bytes from one row
   /// to the next, and those of a row of one tile.
   const void *output;
@@ -158,11 +159,13 @@ typedef struct {
   ptrdiff_t promotion_stride;
 } bs_amx_rows_t;
 
-/// Sums that take scales for some tiles of rows and tiles of outputs, from columns that are not decoded
-/// yet: those of the next part are while these are multiplied. `c` has all outputs of a tile of rows,
-/// then of the next one. `panel` holds the columns of two parts of one tile.
-void bs_decode_multiply_parts_amx(
+/// Some tiles of rows by tiles of outputs, from columns that are not decoded yet: those of the next run
+/// of k are while these are multiplied. `c` has all outputs of a tile of rows, then of the next one.
+/// `panel` receives the columns as `bs_multiply_amx` takes them if it `keeps` them; else it holds those of
+/// two runs of one tile.
+void bs_decode_multiply_amx(
   const bs_amx_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
-  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, float *c, bool accumulate);
+  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, bool keeps, float *c,
+  bool accumulate);
 
 #endif
