@@ -71,7 +71,8 @@ extension AlignedBuffer {
     for index in 0..<byteCount / 2 {
       state = state &* 1_664_525 &+ 1_013_904_223
       // Inside the memory.
-      unsafe pointer(to: UInt16.self)[index] = 0x3F80 | UInt16(truncatingIfNeeded: state >> 16) & 0x807F
+      unsafe pointer(to: UInt16.self)[index] =
+        0x3F80 | UInt16(truncatingIfNeeded: state >> 16) & 0x807F
     }
   }
 }

@@ -85,7 +85,7 @@ BS_INLINE void multiply_runs(
       for (ptrdiff_t index = first; index < end; index++) {
         const chunk_t chunk = strip_chunk(strip, index, tile);
         multiply_run_chunk(rows, COLUMNS_STREAM, index == first, &chunk, &run, beside);
-        }
+      }
       prefetch_output(strip, tile, first, chunks);
       run.before = run.c;
     }
