@@ -12,6 +12,10 @@
 
 In every round each contestant has its turn, after a pause: torch's idle threads spin for some
 milliseconds and would take a core from whoever comes next. Ratios are medians of the rounds' own.
+
+On a rented machine another guest may use the same core's multiplier for seconds at a time. Products
+therefore take many short rounds and show, beside the ratio of them all, that of the quiet ones: those
+before and after which the tier's ceiling was at least QUIET of the highest of the run.
 """
 
 import argparse
@@ -24,6 +28,7 @@ import sys
 import time
 
 PAUSE = 0.03
+QUIET = 0.85
 
 
 class BlockScale:
@@ -51,6 +56,9 @@ class BlockScale:
     def seconds(self, operation, count):
         return float(self.ask("run", operation, count))
 
+    def ceiling(self, tier, rounds):
+        return float(self.ask("ceiling", tier, rounds))
+
 
 def median_seconds(work, count):
     work()
@@ -62,21 +70,31 @@ def median_seconds(work, count):
     return statistics.median(times)
 
 
-def by_turns(rounds, peer, ours, operations, count):
-    """The seconds of each round: the peer's, and ours by operation."""
+def by_turns(rounds, peer, ours, operations, count, between=lambda: None):
+    """The seconds of each round: the peer's, and ours by operation.
+
+    `between` is called before, between and after the rounds.
+    """
     peers, own = [], {operation: [] for operation in operations}
     for _ in range(rounds):
         time.sleep(PAUSE)
+        between()
         peers.append(median_seconds(peer, count))
         time.sleep(PAUSE)
         for operation in operations:
             own[operation].append(ours.seconds(operation, count))
+    between()
     return peers, own
 
 
-def ratio_text(peers, own):
-    ratios = [peer / seconds for peer, seconds in zip(peers, own)]
+def ratio_text(pairs):
+    ratios = [peer / own for peer, own in pairs]
     return f"{statistics.median(ratios):7.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+
+
+def quiet_text(pairs):
+    ratios = [peer / own for peer, own in pairs]
+    return f"{statistics.median(ratios):7.2f} in {len(ratios):3d}" if ratios else "      - in   0"
 
 
 def products(arguments):
@@ -88,14 +106,15 @@ def products(arguments):
     # What a gradient costs beside the same shape forward.
     peer_of = {"fp8-wgrad": "wgrad", "bf16-wgrad": "wgrad"}
     dtype = torch.float32 if arguments.tier == "avx2" else torch.bfloat16
-    print(f"torch {torch.__version__}, {dtype}, {arguments.threads} threads, K = {k}, "
-          f"{arguments.rounds} rounds; rates are medians, ratios by round (least, most)")
-    print("operation        M      N   torch GF    ours GF          ratio           "
+    print(f"torch {torch.__version__}, {dtype}, {arguments.threads} threads, K = {k}; "
+          "rates are medians, ratios by round (least, most)")
+    print("operation        M      N   torch GF    ours GF          ratio         quiet rounds   "
           "ceiling GF  of ceiling")
+    highest = 0
     for n in arguments.n:
         for m in arguments.m:
             work = 2 * m * n * k
-            count = max(3, min(30, 4_000_000_000 // (m * n * k)))
+            count = max(1, min(30, 4_000_000_000 // (m * n * k)))
             x = torch.randn(m, k).to(dtype)
             # More weights than the caches hold, as in a model.
             copies = max(1, 300_000_000 // (n * k * 2)) if m <= 8 else 1
@@ -119,15 +138,19 @@ def products(arguments):
                     continue
                 for operation in operations:
                     tier = ours.prepare(operation, m, n, k, arguments.tier)[1]
-                peers, own = by_turns(arguments.rounds, peer, ours, operations, count)
-                ceiling = statistics.median(
-                    float(ours.ask("ceiling", tier)) for _ in range(3)) * 1e-9
+                ceilings = []
+                peers, own = by_turns(arguments.rounds, peer, ours, operations, count,
+                                      lambda: ceilings.append(ours.ceiling(tier, 1)))
+                highest = max(highest, ours.ceiling(tier, 5), *ceilings)
+                quiet = [min(pair) >= QUIET * highest for pair in zip(ceilings, ceilings[1:])]
                 for operation in operations:
-                    rate = work / statistics.median(own[operation]) * 1e-9
+                    rate = work / statistics.median(own[operation])
+                    pairs = list(zip(peers, own[operation]))
                     print(f"{operation:12s} {m:5d}  {n:5d} "
-                          f"{work / statistics.median(peers) * 1e-9:10.0f} {rate:10.0f} "
-                          f"{ratio_text(peers, own[operation])}  {ceiling:10.0f}  "
-                          f"{rate / ceiling:8.2f}  {tier}", flush=True)
+                          f"{work / statistics.median(peers) * 1e-9:10.0f} {rate * 1e-9:10.0f} "
+                          f"{ratio_text(pairs)}  "
+                          f"{quiet_text(pair for pair, is_quiet in zip(pairs, quiet) if is_quiet)}  "
+                          f"{highest * 1e-9:10.0f}  {rate / highest:8.2f}  {tier}", flush=True)
 
 
 def layers(arguments):
@@ -152,7 +175,7 @@ def layers(arguments):
         for operation in operations:
             print(f"{operation:11s} {m:4d}  {n:5d}  {k:5d} {statistics.median(peers) * 1e3:10.1f} "
                   f"{statistics.median(own[operation]) * 1e3:10.1f} "
-                  f"{ratio_text(peers, own[operation])}", flush=True)
+                  f"{ratio_text(zip(peers, own[operation]))}", flush=True)
 
 
 def train(arguments):
@@ -189,7 +212,7 @@ def train(arguments):
         for operation in operations:
             print(f"{operation[6:]:10s} {hidden:7d} {statistics.median(peers) * 1e3:10.1f} "
                   f"{statistics.median(own[operation]) * 1e3:10.1f} "
-                  f"{ratio_text(peers, own[operation])}", flush=True)
+                  f"{ratio_text(zip(peers, own[operation]))}", flush=True)
 
 
 def quantize(arguments):
@@ -265,7 +288,7 @@ def quantize(arguments):
             peers, own = by_turns(arguments.rounds, peer, ours, [operation], 3)
             print(f"{operation:24s} {name:14s} {size / statistics.median(peers) * 1e-9:10.2f} "
                   f"{size / statistics.median(own[operation]) * 1e-9:10.2f} "
-                  f"{ratio_text(peers, own[operation])}", flush=True)
+                  f"{ratio_text(zip(peers, own[operation]))}", flush=True)
 
 
 class GGML:
@@ -367,7 +390,7 @@ def fp4(arguments):
             work = 2 * m * n * k * 1e-9
             print(f"{name:10s} {m:4d}  {n:5d} {work / statistics.median(peers):10.2f} "
                   f"{work / statistics.median(own['nvfp4']):9.1f} "
-                  f"{ratio_text(peers, own['nvfp4'])}", flush=True)
+                  f"{ratio_text(zip(peers, own['nvfp4']))}", flush=True)
 
 
 def main():
@@ -382,7 +405,7 @@ def main():
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--k", type=int, default=4096)
         command.add_argument("--threads", type=int, default=os.cpu_count())
-        command.add_argument("--rounds", type=int, default=9)
+        command.add_argument("--rounds", type=int, default=41 if function is products else 9)
         command.set_defaults(run=function)
         if function is train:
             command.add_argument("--hidden", type=int, nargs="+", default=[512, 1024])

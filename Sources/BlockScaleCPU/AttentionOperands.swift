@@ -93,17 +93,16 @@ struct HeadColumns: Sendable {
   /// The outputs up to a limit as tiles of the kernels.
   ///
   /// The pointers are valid while this value is alive.
-  func tiles(_ limit: Int, columns: Int) -> [[bs_columns_t]] {
+  func tiles(_ limit: Int, columns: Int) -> [bs_columns_t] {
     let blocks = (min(limit, outputs) + 15) / 16
-    return unsafe stride(from: 0, to: blocks, by: columns / 16).map { first in
-      unsafe (0..<columns / 16).map { index in
-        // Where a tile has more columns than are left, the last sixteen stand in for the others.
-        let block = min(first + index, blockCount - 1)
-        return unsafe bs_columns_t(
-          codes: UnsafeRawPointer(codes.address + block * blockBytes), scales: nil,
-          code_format: BS_CODES_BF16, scale_place: BS_SCALES_NONE, scale_block: 16,
-          scales_are_powers: false, power_offset: 0)
-      }
+    let ofTile = columns / 16
+    return unsafe (0..<(blocks + ofTile - 1) / ofTile * ofTile).map { index in
+      // Where a tile has more columns than are left, the last sixteen stand in for the others.
+      let block = min(index, blockCount - 1)
+      return unsafe bs_columns_t(
+        codes: UnsafeRawPointer(codes.address + block * blockBytes), scales: nil,
+        code_format: BS_CODES_BF16, scale_place: BS_SCALES_NONE, scale_block: 16,
+        scales_are_powers: false, power_offset: 0)
     }
   }
 }
@@ -118,7 +117,7 @@ final class AttentionTiles<Kernels: TileKernels> {
 
   /// Products of up to a tile of rows with tiles of columns, one tile of sums after the other.
   func multiply(
-    _ source: bs_rows_t, row: Int, rows: Int, columns: [[bs_columns_t]], depth: Int,
+    _ source: bs_rows_t, row: Int, rows: Int, columns: [bs_columns_t], depth: Int,
     into sums: UnsafeMutablePointer<Float>, adding: Bool = false
   ) {
     let elementBytes = MemoryLayout<Kernels.Element>.stride
@@ -126,7 +125,7 @@ final class AttentionTiles<Kernels: TileKernels> {
     // FP32 kernels read columns that are decoded; hardware tiles are columns as they are.
     let decodes = Kernels.Element.self == Float.self
     if decodes {
-      unsafe Self.reserve(&panel, columns.count * kernels.tileColumns * depth * elementBytes)
+      unsafe Self.reserve(&panel, columns.count * 16 * depth * elementBytes)
     }
     // Buffers of the sizes above; the caller vouches for the rows, the columns and the sums.
     let a = unsafe packed.pointer(to: Kernels.Element.self)
@@ -134,8 +133,7 @@ final class AttentionTiles<Kernels: TileKernels> {
     unsafe kernels.multiply(
       a, rows: rows, paddedDepth: depth, columns: columns,
       panel: decodes ? panel.pointer(to: Kernels.Element.self) : nil, isFirst: true, k0: 0,
-      depth: depth, promotion: bs_promotion_t(), sums: sums, accumulate: adding, next: [],
-      output: nil)
+      depth: depth, promotion: bs_promotion_t(), sums: sums, accumulate: adding, next: NextRows())
   }
 
   /// Writes tiles of sums that lie side by side.

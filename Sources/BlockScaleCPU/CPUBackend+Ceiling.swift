@@ -6,23 +6,23 @@ import _BlockScaleShims
 extension CPUBackend {
   /// The rate of multiplications and additions that this tier's kernel reaches on operands that stay
   /// in the first-level cache, in operations a second on all threads: what a product can at most
-  /// reach here and now.
+  /// reach here and now, the best of `rounds` of 5 ms.
   @_spi(Benchmarking)
-  public func productCeiling(seconds: Double = 0.005) -> Double {
+  public func productCeiling(rounds: Int = 5) -> Double {
     #if arch(x86_64)
-      if tier == .amx { return ceiling(AMXKernels(), seconds: seconds) }
+      if tier == .amx { return ceiling(AMXKernels(), rounds: rounds) }
     #endif
-    return ceiling(FP32Kernels(tier), seconds: seconds)
+    return ceiling(FP32Kernels(tier), rounds: rounds)
   }
 
-  private func ceiling<Kernels: TileKernels>(_ kernels: Kernels, seconds: Double) -> Double {
+  private func ceiling<Kernels: TileKernels>(_ kernels: Kernels, rounds: Int) -> Double {
     let depth = 256
     let rows = kernels.tileRows
     let repetitions = 64
     let operations = Double(2 * rows * kernels.tileColumns * depth * repetitions)
-    let rounds = (0..<5).map { _ in
+    let rates = (0..<rounds).map { _ in
       let start = DispatchTime.now().uptimeNanoseconds
-      let end = start + UInt64(seconds * 1e9)
+      let end = start + 5_000_000
       // Every thread repeats until the time is over.
       let counts = AlignedBuffer(byteCount: threads * 64)
       let places = counts.output(of: Int.self)
@@ -41,10 +41,10 @@ extension CPUBackend {
         repeat {
           for _ in 0..<repetitions {
             unsafe kernels.multiply(
-              a.pointer(to: Kernels.Element.self), rows: rows, paddedDepth: depth, columns: [blank],
+              a.pointer(to: Kernels.Element.self), rows: rows, paddedDepth: depth, columns: blank,
               panel: b.pointer(to: Kernels.Element.self), isFirst: false, k0: 0, depth: depth,
               promotion: bs_promotion_t(), sums: c.pointer(to: Float.self), accumulate: false,
-              next: [], output: nil)
+              next: NextRows())
           }
           count += 1
         } while DispatchTime.now().uptimeNanoseconds < end
@@ -60,7 +60,7 @@ extension CPUBackend {
       extendLifetime(counts)
       return Double(total) * operations / elapsed
     }
-    return rounds.max() ?? 0
+    return rates.max() ?? 0
   }
 }
 

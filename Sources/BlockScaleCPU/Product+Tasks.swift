@@ -11,10 +11,11 @@ struct Tasks: Sendable {
   }
 
   let rowTiles: Int
-  let blockCount: Int
-  /// What a task takes of each.
+  /// The most that a task takes of tiles of rows and of groups of outputs.
   let taskRowTiles: Int
   let taskBlocks: Int
+  /// The groups of outputs of the tasks that share their rows' tasks, the last ones fewer.
+  private let blocks: [Range<Int>]
   /// The k that a task works on at once.
   let depth: Int
   /// The tiles of rows that a task multiplies at once while it decodes its columns.
@@ -22,16 +23,14 @@ struct Tasks: Sendable {
   /// Whether the sums of all rows of a task wait from one run of k to the next.
   let keepsSums: Bool
 
-  var count: Int { rowTasks * blockTasks }
+  var count: Int { rowTasks * blocks.count }
   private var rowTasks: Int { (rowTiles + taskRowTiles - 1) / taskRowTiles }
-  private var blockTasks: Int { (blockCount + taskBlocks - 1) / taskBlocks }
 
   init(
     kernels: some TileKernels, threads: Int, rowTiles: Int, blockCount: Int, depth: Int,
     partDepth: Int?, decodes: Bool
   ) {
     self.rowTiles = rowTiles
-    self.blockCount = blockCount
     // Neither parts nor what kernels read at once are cut.
     let unit = leastCommonMultiple(partDepth ?? 1, kernels.depthUnit)
     let block = kernels.block(decodes: decodes, rowTiles: rowTiles)
@@ -57,8 +56,35 @@ struct Tasks: Sendable {
     }
     self.taskBlocks = taskBlocks
     self.taskRowTiles = taskRowTiles
+    blocks = Self.blocks(
+      blockCount, most: taskBlocks, least: min(taskBlocks, 2 * kernels.tileColumns / 16),
+      sharing: threads, rowTasks: (rowTiles + taskRowTiles - 1) / taskRowTiles)
     decodingRowTiles = decodes ? min(taskRowTiles, kernels.decodingRowTiles) : 0
     keepsSums = cutsDepth
+  }
+
+  /// Cuts groups of outputs for tasks.
+  ///
+  /// The last ones are smaller, so that threads end together even if one is much slower than the other:
+  /// none takes more than half of a thread's share of what is left.
+  ///
+  /// - Parameter least: What all but the last one are a multiple of, if they are not of the `most`.
+  private static func blocks(
+    _ count: Int, most: Int, least: Int, sharing threads: Int, rowTasks: Int
+  ) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    var first = 0
+    while first < count {
+      var some = most
+      while threads > 1, some % 2 == 0, some / 2 >= least,
+        some * 2 * threads > (count - first) * rowTasks
+      {
+        some /= 2
+      }
+      result.append(first..<min(count, first + some))
+      first += some
+    }
+    return result
   }
 
   subscript(index: Int) -> Task {
@@ -66,7 +92,7 @@ struct Tasks: Sendable {
     let (block, row) = index.quotientAndRemainder(dividingBy: rowTasks)
     return Task(
       rowTiles: row * taskRowTiles..<min(rowTiles, (row + 1) * taskRowTiles),
-      blocks: block * taskBlocks..<min(blockCount, (block + 1) * taskBlocks))
+      blocks: blocks[block])
   }
 }
 

@@ -192,15 +192,6 @@ struct Product<Kernels: TileKernels>: Sendable {
       columns_are_equal: right.partRows % kernels.tileColumns == 0)
   }
 
-  /// Where a row's outputs go from some sixteen on.
-  private func outputPlace(ofRow row: Int, block: Int, _ output: bs_output_t) -> OutputPlace {
-    let width = unsafe output.format == BS_VALUES_FP32 ? 4 : 2
-    // Inside the result, which has room for all outputs of all rows.
-    return unsafe OutputPlace(
-      address: UnsafeRawPointer(output.values) + (row * right.outputs + block * 16) * width,
-      rowBytes: right.outputs * width, valueBytes: width)
-  }
-
   // MARK: Tiles
 
   private func multiplyTiles(_ result: Result) {
@@ -237,15 +228,14 @@ struct Product<Kernels: TileKernels>: Sendable {
   }
 
   /// The columns of a task, tile by tile.
-  private func columnTiles(_ task: Tasks.Task) -> [[bs_columns_t]] {
+  private func columns(_ task: Tasks.Task) -> [bs_columns_t] {
     let tileBlocks = kernels.tileColumns / 16
-    return unsafe stride(from: task.blocks.lowerBound, to: task.blocks.upperBound, by: tileBlocks)
-      .map { first in
-        // Where a tile has more columns than are left, the last sixteen stand in for the others.
-        unsafe (0..<tileBlocks).map {
-          unsafe right.columns(ofBlock: min(first + $0, task.blocks.upperBound - 1))
-        }
-      }
+    let tiles = (task.blocks.count + tileBlocks - 1) / tileBlocks
+    return unsafe (0..<tiles * tileBlocks).map {
+      // Where a tile has more columns than are left, the last sixteen stand in for the others.
+      unsafe right.columns(
+        ofBlock: min(task.blocks.lowerBound + $0, task.blocks.upperBound - 1))
+    }
   }
 
   private func run(
@@ -256,7 +246,8 @@ struct Product<Kernels: TileKernels>: Sendable {
     let paddedDepth = right.paddedDepth
     let tileBlocks = tileColumns / 16
     let decodes = Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16
-    let columnTiles = unsafe columnTiles(task)
+    let columns = unsafe columns(task)
+    let columnTiles = unsafe columns.count / tileBlocks
     let sumCount = tileRows * tileColumns
     for k0 in stride(from: 0, to: paddedDepth, by: tasks.depth) {
       let depth = min(tasks.depth, paddedDepth - k0)
@@ -269,7 +260,7 @@ struct Product<Kernels: TileKernels>: Sendable {
         unsafe kernels.decodeAndMultiply(
           rows + first * tileRows * paddedDepth,
           rows: min(leftRows.count, others * tileRows) - first * tileRows,
-          paddedDepth: paddedDepth, columns: columnTiles,
+          paddedDepth: paddedDepth, columns: columns,
           panel: scratch.panel.pointer(to: Kernels.Element.self),
           keeps: others < task.rowTiles.upperBound, k0: k0, depth: depth,
           promotion: promotion(rowTile: first, block: task.blocks.lowerBound, k0: k0, places),
@@ -281,8 +272,8 @@ struct Product<Kernels: TileKernels>: Sendable {
         let rowCount = min(tileRows, leftRows.count - row)
         // Where they wait, all rows have sums of their own.
         let place =
-          unsafe tasks.keepsSums || rowTile < others
-          ? (rowTile - first) * columnTiles.count * sumCount : 0
+          tasks.keepsSums || rowTile < others
+          ? (rowTile - first) * columnTiles * sumCount : 0
         // Inside the scratch, which was made for these tasks.
         let sums = unsafe scratch.sums.pointer(to: Float.self) + place
         if rowTile >= others {
@@ -291,30 +282,28 @@ struct Product<Kernels: TileKernels>: Sendable {
           let isFirst = rowTile == first
           // What follows is brought nearer meanwhile: the next rows, and those that are first to meet the
           // next columns, of this task or another.
-          var next: [UnsafeRawPointer] = unsafe []
+          var next = unsafe NextRows()
           if !isFirst, rowTile + 1 < task.rowTiles.upperBound {
-            unsafe next.append(UnsafeRawPointer(a + tileRows * (paddedDepth + k0)))
+            unsafe next.add(UnsafeRawPointer(a + tileRows * (paddedDepth + k0)))
           }
           let again = rowTile + others - task.rowTiles.upperBound
           if again >= first {
             let k = isLast ? 0 : k0 + depth
-            unsafe next.append(UnsafeRawPointer(rows + tileRows * (again * paddedDepth + k)))
+            unsafe next.add(UnsafeRawPointer(rows + tileRows * (again * paddedDepth + k)))
           }
           unsafe kernels.multiply(
-            a, rows: rowCount, paddedDepth: paddedDepth, columns: columnTiles,
+            a, rows: rowCount, paddedDepth: paddedDepth, columns: columns,
             panel: decodes ? scratch.panel.pointer(to: Kernels.Element.self) : nil,
             isFirst: isFirst, k0: k0, depth: depth,
             promotion: promotion(
               rowTile: rowTile, block: task.blocks.lowerBound, k0: k0, places),
-            sums: sums, accumulate: k0 > 0, next: next,
-            output: isLast
-              ? outputPlace(ofRow: row, block: task.blocks.lowerBound, places.output) : nil)
+            sums: sums, accumulate: k0 > 0, next: next)
         }
         guard isLast else { continue }
         // Some rows at a time through all columns, since each row may lie on a page of its own.
         let rowsAtOnce = 8
         for place in stride(from: 0, to: rowCount, by: rowsAtOnce) {
-          for index in unsafe 0..<columnTiles.count {
+          for index in 0..<columnTiles {
             let block = task.blocks.lowerBound + index * tileBlocks
             let blocks = min(tileBlocks, task.blocks.upperBound - block)
             unsafe kernels.store(

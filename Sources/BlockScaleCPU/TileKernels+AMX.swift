@@ -12,11 +12,12 @@
     let tileRows = BS_AMX_TILE_ROWS
     let tileColumns = BS_AMX_TILE_COLUMNS
     let depthUnit = 128
-    // A panel takes one megabyte, half of the second-level cache. The more outputs it has, the fewer
-    // rows come from beyond; the fewer k, the more often sums wait.
+    // A panel takes at most one megabyte, half of the second-level cache. The more outputs it has, the
+    // fewer rows come from beyond; the fewer k, the more often sums wait. Those of up to 1024 rows, and a
+    // panel of half the size, stay in that cache even if another guest has half of it.
     func block(decodes: Bool, rowTiles: Int) -> ProductBlock {
-      decodes && rowTiles > decodingRowTiles
-        ? ProductBlock(columns: 256, depth: 2048) : ProductBlock(columns: 128, depth: 4096)
+      if !decodes || rowTiles <= decodingRowTiles { return ProductBlock(columns: 128, depth: 4096) }
+      return ProductBlock(columns: 256, depth: rowTiles <= 1024 / tileRows ? 1024 : 2048)
     }
     // Their rows take a megabyte at 4096 k, half of the second-level cache.
     let decodingRowTiles = 4
@@ -37,18 +38,16 @@
     }
 
     func multiply(
-      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
       panel: UnsafeMutablePointer<UInt16>?, isFirst: Bool, k0: Int, depth: Int,
       promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-      next: [UnsafeRawPointer], output: OutputPlace?
+      next: NextRows
     ) {
-      unsafe columns.flatMap { unsafe $0 }.withUnsafeBufferPointer { blocks in
+      unsafe columns.withUnsafeBufferPointer { columns in
         var operands = unsafe bs_amx_operands_t(
-          a: a, rows: rows, columns: blocks.baseAddress, tiles: columns.count, k0: k0, depth: depth,
-          panel: panel, is_first: isFirst, next: next.first,
-          also_next: next.dropFirst().first, output: output?.address,
-          output_row_bytes: output?.rowBytes ?? 0,
-          output_tile_bytes: (output?.valueBytes ?? 0) * tileColumns)
+          a: a, rows: rows, columns: columns.baseAddress, tiles: columns.count * 16 / tileColumns,
+          k0: k0, depth: depth, panel: panel, is_first: isFirst, next: next.first,
+          also_next: next.second)
         unsafe withUnsafePointer(to: promotion) {
           unsafe bs_multiply_amx(&operands, $0, sums, accumulate)
         }
@@ -56,7 +55,7 @@
     }
 
     func decodeAndMultiply(
-      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+      _ a: UnsafePointer<UInt16>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
       panel: UnsafeMutablePointer<UInt16>, keeps: Bool, k0: Int, depth: Int,
       promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
       accumulate: Bool
@@ -67,10 +66,11 @@
         a: a + tileRows * k0, tiles: (rows + tileRows - 1) / tileRows,
         tile_stride: tileRows * paddedDepth,
         last_is_half: (1...16).contains(last), promotion_stride: promotionStride)
-      unsafe columns.flatMap { unsafe $0 }.withUnsafeBufferPointer { columns in
+      unsafe columns.withUnsafeBufferPointer { columns in
         unsafe withUnsafePointer(to: promotion) {
           unsafe bs_decode_multiply_amx(
-            &source, columns.baseAddress, columns.count / 2, k0, depth, $0, panel, keeps, sums,
+            &source, columns.baseAddress, columns.count * 16 / tileColumns, k0, depth, $0, panel,
+            keeps, sums,
             accumulate)
         }
       }

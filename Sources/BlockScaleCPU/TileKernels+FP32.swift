@@ -66,24 +66,23 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
   }
 
   func multiply(
-    _ a: UnsafePointer<Float>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+    _ a: UnsafePointer<Float>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
     panel: UnsafeMutablePointer<Float>?, isFirst: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-    next: [UnsafeRawPointer], output: OutputPlace?
+    next: NextRows
   ) {
     guard let panel = unsafe panel else { preconditionFailure("FP32 kernels decode all columns") }
-    for tile in unsafe 0..<columns.count {
+    let blocks = tileColumns / 16
+    for tile in unsafe 0..<columns.count / blocks {
       let own = unsafe panel + tile * tileColumns * depth
       if isFirst {
-        for index in unsafe 0..<columns[tile].count {
-          unsafe withUnsafePointer(to: columns[tile][index]) {
+        for index in 0..<blocks {
+          unsafe withUnsafePointer(to: columns[tile * blocks + index]) {
             unsafe functions.decode($0, k0, depth, own + 16 * index, tileColumns)
           }
         }
       }
-      unsafe withUnsafePointer(
-        to: promotion.ofTile(tile, blocks: tileColumns / 16)
-      ) {
+      unsafe withUnsafePointer(to: promotion.ofTile(tile, blocks: blocks)) {
         unsafe functions.multiply(
           a + k0 * tileRows, own, depth, $0, sums + tile * tileRows * tileColumns, tileColumns,
           accumulate)

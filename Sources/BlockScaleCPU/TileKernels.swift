@@ -36,19 +36,18 @@ protocol TileKernels: Sendable {
   /// Multiplies packed rows from `k0` with tiles of columns that lie side by side.
   ///
   /// - Parameters:
-  ///   - columns: For each tile its groups of sixteen outputs.
+  ///   - columns: The groups of sixteen outputs of each tile, one tile after the other.
   ///   - panel: The columns, decoded. Kernels that do so before they multiply decode them into it first if
   ///     `isFirst`. Nil for columns that need not be decoded.
   ///   - isFirst: Whether these columns are read for the first time.
   ///   - promotion: Scales of partial sums of the first tile; those of the others follow.
   ///   - sums: A tile of sums after the other.
-  ///   - next: The packed rows that this thread multiplies next, and others that it soon will.
-  ///   - output: Where the sums go in the end, from the first row and output on; nil if they are to wait.
+  ///   - next: Packed rows that this thread soon multiplies.
   func multiply(
-    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
     panel: UnsafeMutablePointer<Element>?, isFirst: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>, accumulate: Bool,
-    next: [UnsafeRawPointer], output: OutputPlace?)
+    next: NextRows)
 
   /// The tiles of rows that a task multiplies while it decodes its columns; zero if these kernels decode
   /// columns before they multiply.
@@ -64,7 +63,7 @@ protocol TileKernels: Sendable {
   ///   - promotionStride: From the scales of one tile's rows to those of the next.
   ///   - sums: The tiles of sums of the first tile of rows, then of the next.
   func decodeAndMultiply(
-    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
     panel: UnsafeMutablePointer<Element>, keeps: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
     accumulate: Bool)
@@ -83,24 +82,26 @@ protocol TileKernels: Sendable {
     row: Int, column: Int)
 }
 
+/// Up to two tiles of packed rows that are brought nearer before they are multiplied.
+@unsafe
+struct NextRows {
+  private(set) var first, second: UnsafeRawPointer?
+
+  mutating func add(_ rows: UnsafeRawPointer) {
+    if unsafe first == nil { unsafe first = rows } else { unsafe second = rows }
+  }
+}
+
 /// Columns and the most k of them.
 struct ProductBlock {
   let columns, depth: Int
-}
-
-/// The memory that sums will go to.
-@unsafe
-struct OutputPlace {
-  let address: UnsafeRawPointer
-  let rowBytes: Int
-  let valueBytes: Int
 }
 
 extension TileKernels {
   var decodingRowTiles: Int { 0 }
 
   func decodeAndMultiply(
-    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [[bs_columns_t]],
+    _ a: UnsafePointer<Element>, rows: Int, paddedDepth: Int, columns: [bs_columns_t],
     panel: UnsafeMutablePointer<Element>, keeps: Bool, k0: Int, depth: Int,
     promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
     accumulate: Bool

@@ -59,6 +59,8 @@ BS_INLINE void pack_rows(
   bs_codes_t format, const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth,
   uint16_t *tiles
 ) {
+  const ptrdiff_t code_bits = format == BS_CODES_BF16 ? 16 : format == BS_CODES_E2M1 ? 4 : 8;
+  const ptrdiff_t chunk_bytes = CHUNK_DEPTH * code_bits / 8;
   const bool decodes_bytes =
     (format == BS_CODES_E4M3 || format == BS_CODES_E5M2) && !source->scales;
   // All rows of a chunk before the next: what is written stays in the first-level cache until it is whole.
@@ -68,6 +70,10 @@ BS_INLINE void pack_rows(
     for (ptrdiff_t r = 0; r < (rows > 16 ? 32 : 16); r++) {
       const uint8_t *codes = (const uint8_t *)source->codes + (row + r) * source->row_bytes;
       uint16_t *line = tiles + chunk * CHUNK + (r / 16 * steps * 16 + r % 16) * 32;
+      // The next chunk's lines of the row, which may lie on a page of its own, and of its tiles.
+      const uint8_t *ahead = codes + (chunk + 1) * chunk_bytes;
+      for (ptrdiff_t byte = 0; byte < chunk_bytes; byte += 64) __builtin_prefetch(ahead + byte);
+      for (int step = 0; step < steps; step++) __builtin_prefetch(line + CHUNK + step * TILE, 1);
       ptrdiff_t k = first;
       for (; decodes_bytes && r < rows && k + 64 <= end && k + 64 <= source->depth; k += 64) {
         u32x16 halves[2];
@@ -142,12 +148,6 @@ void bs_multiply_amx(
     strip_t strip = strip_from(
       first, operands->tiles, operands->columns, operands->k0, depth, operands->panel);
     strip.a = operands->a + operands->k0 * BS_AMX_TILE_ROWS;
-    strip.rows = operands->rows;
-    strip.output = operands->output
-      ? (const char *)operands->output + first * operands->output_tile_bytes
-      : NULL;
-    strip.output_row_bytes = operands->output_row_bytes;
-    strip.output_tile_bytes = operands->output_tile_bytes;
     float *sums = c + first * SUMS;
     const bs_promotion_t own = strip_promotion(promotion, first);
     if (!promotion->depth && two) {

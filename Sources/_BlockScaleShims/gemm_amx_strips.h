@@ -17,9 +17,6 @@ typedef struct {
   /// Decoded columns: chunk by chunk, and in a chunk tile by tile. NULL for BF16, read as it is stored.
   uint16_t *panel;
   ptrdiff_t depth;
-  /// The memory that sums go to, as in `bs_amx_operands_t`.
-  const char *output;
-  ptrdiff_t rows, output_row_bytes, output_tile_bytes;
 } strip_t;
 
 BS_INLINE ptrdiff_t chunk_count(ptrdiff_t depth) { return (depth + CHUNK_DEPTH - 1) / CHUNK_DEPTH; }
@@ -57,19 +54,6 @@ BS_INLINE chunk_t strip_chunk(const strip_t *strip, ptrdiff_t chunk, ptrdiff_t t
   return result;
 }
 
-/// Some of the memory that a tile of sums goes to, a share of `shares` equal ones.
-BS_INLINE void prefetch_output(
-  const strip_t *strip, ptrdiff_t tile, ptrdiff_t share, ptrdiff_t shares
-) {
-  if (!strip->output) return;
-  for (ptrdiff_t r = strip->rows * share / shares; r < strip->rows * (share + 1) / shares; r++) {
-    const char *line = strip->output + r * strip->output_row_bytes + tile * strip->output_tile_bytes;
-    for (ptrdiff_t byte = 0; byte < strip->output_tile_bytes; byte += 64) {
-      __builtin_prefetch(line + byte, 1);
-    }
-  }
-}
-
 /// Sums over all k of a call, in runs of some chunks. `rows` is a constant where this is inlined.
 BS_INLINE void multiply_runs(
   rows_t rows, const strip_t *strip, ptrdiff_t run_chunks, beside_t *beside, float *sums,
@@ -86,7 +70,6 @@ BS_INLINE void multiply_runs(
         const chunk_t chunk = strip_chunk(strip, index, tile);
         multiply_run_chunk(rows, COLUMNS_STREAM, index == first, &chunk, &run, beside);
       }
-      prefetch_output(strip, tile, first, chunks);
       run.before = run.c;
     }
   }
@@ -110,7 +93,6 @@ BS_INLINE void multiply_parts(
       chunk = strip_chunk(strip, part + 1, tile);
       multiply_part(equal, FIRST_OF_PAIR, rows, COLUMNS_STREAM, &chunk, &before, beside);
       finish_part(&before, promotion, equal, SECOND_OF_PAIR, part + 1, tile, c + tile * SUMS);
-      prefetch_output(strip, tile, part / 2, (parts + 1) / 2);
     }
   }
   end_parts(&before, equal, SECOND_OF_PAIR, rows != HALF_ROWS);
@@ -121,7 +103,6 @@ BS_INLINE void multiply_parts(
     multiply_run_chunk(rows, COLUMNS_STREAM, false, &chunk, &run, beside);
     finish_part(&before, promotion, equal, ALONE, paired, tile, c + tile * SUMS);
     end_parts(&before, equal, ALONE, rows != HALF_ROWS);
-    prefetch_output(strip, tile, parts / 2, (parts + 1) / 2);
   }
 }
 

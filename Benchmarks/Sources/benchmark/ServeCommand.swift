@@ -13,7 +13,7 @@ struct ServeCommand: ParsableCommand {
       Requests on standard input, one a line; answers on standard output:
         prepare NAME OPERATION M N K [TIER]   makes data and answers `ready TIER THREADS`
         run NAME COUNT                        answers the median of COUNT runs in seconds
-        ceiling [TIER]                        answers operations a second
+        ceiling TIER ROUNDS                   answers operations a second, the best of ROUNDS of 5 ms
       OPERATION is one of those that `benchmark product --help` lists, `layer-bf16`, `layer-fp8` or
       `layer-nvfp4` for a step of a linear layer, `train-bf16`, `train-fp8` or `train-coat` for a
       training step of a Llama of 4 layers with M tokens in sequences of 512, the hidden size N and the
@@ -40,10 +40,11 @@ struct ServeCommand: ParsableCommand {
           throw ValidationError("This is no request: \(line)")
         }
         print(try median(count) { try work.run() })
-      case "ceiling":
-        let backend =
-          try words.count > 1 ? CPUBackend(tier: Self.tier(words[1])) : CPUBackend()
-        print(backend.productCeiling())
+      case "ceiling" where words.count == 3:
+        guard let rounds = Int(words[2]), rounds > 0 else {
+          throw ValidationError("This is no request: \(line)")
+        }
+        print(try CPUBackend(tier: Self.tier(words[1])).productCeiling(rounds: rounds))
       default: throw ValidationError("This is no request: \(line)")
       }
       flushOutput()

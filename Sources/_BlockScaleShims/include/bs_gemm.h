@@ -137,10 +137,6 @@ typedef struct {
   /// As many rows that this thread reads next, brought into L2 meanwhile; and others that it soon reads.
   /// Both may be NULL.
   const void *next, *also_next;
-  /// The memory that the sums will go to, brought nearer meanwhile; may be NULL. The bytes from one row
-  /// to the next, and those of a row of one tile.
-  const void *output;
-  ptrdiff_t output_row_bytes, output_tile_bytes;
 } bs_amx_operands_t;
 
 /// Tiles of 32 x 32 sums, one after the other, rows 32 apart.
