@@ -70,8 +70,7 @@
         unsafe withUnsafePointer(to: promotion) {
           unsafe bs_decode_multiply_amx(
             &source, columns.baseAddress, columns.count * 16 / tileColumns, k0, depth, $0, panel,
-            keeps, sums,
-            accumulate)
+            keeps, sums, accumulate)
         }
       }
     }

@@ -105,7 +105,7 @@ void bs_pack_rows_amx(
 // MARK: strips
 
 // Tiles of outputs whose sums stay in the first-level cache, and the chunks of their rows that do so.
-enum { STRIP_TILES = 4, RUN_CHUNKS = 2 };
+enum { STRIP_TILES = 4, RUN_CHUNKS = 4 };
 
 /// The strip of all of a call's tiles of outputs that begins with `first`.
 static strip_t strip_from(
