@@ -104,7 +104,8 @@ void bs_pack_rows_amx(
 
 // MARK: strips
 
-// Tiles of outputs whose sums stay in the first-level cache, and the chunks of their rows that do so.
+// Tiles of outputs that share their rows in the first-level cache, and the chunks of these rows: 16 KB of sums
+// and 32 KB of rows, or 8 KB of rows where sums take scales after each chunk.
 enum { STRIP_TILES = 4, RUN_CHUNKS = 4 };
 
 /// The strip of all of a call's tiles of outputs that begins with `first`.

@@ -110,7 +110,7 @@ import _BlockScaleTestSupport
   }
 
   /// Few and many rows are cut differently; several runs of k, and several strips of outputs.
-  @Test(arguments: tiers, [(37, 50, 8300), (141, 290, 2200)])
+  @Test(arguments: tiers, [(37, 50, 8300), (141, 290, 2200), (1060, 33, 2200)])
   func depthsBeyondOneRun(_ tier: CPUTier, _ shape: (m: Int, n: Int, k: Int)) throws {
     let cpu = try CPUBackend(tier: tier, threads: 2)
     for form in [Form.nvfp4, .fp8Blocks, .fp8RowBlocks, .bfloat16] {
@@ -126,10 +126,11 @@ import _BlockScaleTestSupport
     }
   }
 
+  /// The last tasks have fewer outputs than the others, by the number of threads.
   @Test(arguments: tiers)
   func theNumberOfThreadsChangesNothing(_ tier: CPUTier) throws {
-    let right = try Form.nvfp4.operand(rows: 333, columns: 300, seed: 2)
-    for rows in [2, 70] {
+    for (rows, outputs) in [(2, 333), (70, 333), (170, 1100)] {
+      let right = try Form.nvfp4.operand(rows: outputs, columns: 300, seed: 2)
       let left = try Form.bfloat16.operand(rows: rows, columns: 300, seed: 1)
       let results = try [1, 2, 5, .max].map { threads in
         let cpu = try CPUBackend(tier: tier, threads: threads)
