@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScale
+import Synchronization
 import _BlockScaleShims
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
 
 /// One product, cut into tasks: blocks of outputs by blocks of rows.
 ///
@@ -205,22 +214,31 @@ struct Product<Kernels: TileKernels>: Sendable {
       kernels: kernels, threads: threads, rowTiles: rowTiles, blockCount: right.blockCount,
       depth: paddedDepth, partDepth: partDepth,
       decodes: Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16)
-    parallelFor(rowTiles, threads: threads) { tile in
-      let first = tile * tileRows
-      unsafe withRows { source in
-        // Each tile has its own part of the buffer.
-        unsafe kernels.packRows(
-          source, row: first, rows: min(tileRows, leftRows.count - first), paddedDepth: paddedDepth,
-          into: rows.pointer(first * paddedDepth, count: tileRows * paddedDepth))
+    // Packing and multiplying share one start of threads: whoever takes a task after all rows are taken
+    // waits for the last of them, which are being packed.
+    let packedTiles = Atomic<Int>(0)
+    parallelFor(
+      rowTiles + tasks.count, threads: min(threads, max(rowTiles, tasks.count)),
+      scratch: { TaskScratch(tasks, kernels) }
+    ) { index, scratch in
+      if index < rowTiles {
+        let first = index * tileRows
+        unsafe withRows { source in
+          // Each tile has its own part of the buffer.
+          unsafe kernels.packRows(
+            source, row: first, rows: min(tileRows, leftRows.count - first),
+            paddedDepth: paddedDepth,
+            into: rows.pointer(first * paddedDepth, count: tileRows * paddedDepth))
+        }
+        packedTiles.wrappingAdd(1, ordering: .releasing)
+        return
       }
-    }
-    parallelFor(tasks.count, threads: threads, scratch: { TaskScratch(tasks, kernels) }) {
-      index, scratch in
+      while packedTiles.load(ordering: .acquiring) < rowTiles { sched_yield() }
       unsafe withPlaces(result) { places in
         kernels.begin()
         unsafe run(
-          tasks[index], tasks, rows: rows.pointer(0, count: rowTiles * tileRows * paddedDepth),
-          places, scratch: scratch)
+          tasks[index - rowTiles], tasks,
+          rows: rows.pointer(0, count: rowTiles * tileRows * paddedDepth), places, scratch: scratch)
         kernels.end()
       }
     }
