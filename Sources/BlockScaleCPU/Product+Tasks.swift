@@ -14,7 +14,7 @@ struct Tasks: Sendable {
   /// The most that a task takes of tiles of rows and of groups of outputs.
   let taskRowTiles: Int
   let taskBlocks: Int
-  /// The groups of outputs of the tasks that share their rows' tasks, the last ones fewer.
+  /// What tasks take of the groups of outputs, the last ones less than others.
   private let blocks: [Range<Int>]
   /// The k that a task works on at once.
   let depth: Int
