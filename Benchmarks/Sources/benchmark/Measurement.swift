@@ -67,8 +67,11 @@ func median(_ count: Int, _ body: () throws -> Void) rethrows -> Double {
     try body()
     times.append(start.duration(to: .now) / .seconds(1))
   }
-  return times.sorted()[count / 2]
+  return middle(times)
 }
+
+/// The median of some numbers, of which there is at least one.
+func middle(_ numbers: [Double]) -> Double { numbers.sorted()[numbers.count / 2] }
 
 /// A word with spaces after it.
 func padded(_ word: String, _ width: Int) -> String {

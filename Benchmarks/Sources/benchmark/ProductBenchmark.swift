@@ -47,15 +47,22 @@ struct ProductBenchmark: ParsableCommand {
         for operation in operation {
           for m in m {
             let work = try ProductCase(operation, m: m, n: n, k: k, backend: backend)
-            let seconds = try median(max(3, min(30, 4_000_000_000 / (m * n * k)))) {
-              try work.run()
+            let count = max(3, min(30, 4_000_000_000 / (m * n * k)))
+            // A few rows wait for memory: what of its rate do they reach, by turns with reading?
+            let readsMemory = m <= 4 && work.packedByteCount > 0
+            let rounds = try (0..<(readsMemory ? 15 : 1)).map { _ in
+              (
+                reading: readsMemory ? readRate(backend) : 0,
+                seconds: try median(count) { try work.run() }
+              )
             }
+            let seconds = middle(rounds.map(\.seconds))
             let rate = Double(2 * m * n * k) / seconds
-            // A few rows wait for memory: what of its rate do they reach?
-            let bytes = Double(work.packedByteCount) / seconds
+            let bytes = Double(work.packedByteCount)
+            let share = middle(rounds.map { bytes / $0.seconds / $0.reading })
             let ofReading =
-              m <= 4 && work.packedByteCount > 0
-              ? "  \(column(bytes * 1e-9, 1, 0)) GB/s, \(column(bytes / readRate(backend), 2, 0)) of reading"
+              readsMemory
+              ? "  \(column(bytes / seconds * 1e-9, 1, 0)) GB/s, \(column(share, 2, 0)) of reading"
               : ""
             print(
               padded(tier.rawValue, 9), padded(operation.rawValue, 10), column(Double(m), 0, 4),
@@ -69,10 +76,8 @@ struct ProductBenchmark: ParsableCommand {
 
   /// The rate at which all threads read memory that no cache holds, in bytes a second.
   private func readRate(_ backend: CPUBackend) -> Double {
-    let seconds = (0..<5).map { _ in
-      median(1) { _ = backend.maximumMagnitude(of: Self.memory) }
-    }.min()!
-    return Double(2 * Self.memory.values.count) / seconds
+    Double(2 * Self.memory.values.count)
+      / median(3) { _ = backend.maximumMagnitude(of: Self.memory) }
   }
 
   private static let memory = Matrix<BFloat16>.zeros(rows: 1 << 14, columns: 1 << 14)
