@@ -15,7 +15,7 @@ milliseconds and would take a core from whoever comes next. Ratios are medians o
 
 On a rented machine another guest may use the same core's multiplier for seconds at a time. Products
 therefore take many short rounds and show, beside the ratio of them all, that of the quiet ones: those
-before and after which the tier's ceiling was at least QUIET of the highest of the run.
+before and after which the tier's ceiling was at least QUIET of the highest of the run so far.
 """
 
 import argparse

@@ -215,7 +215,7 @@ struct Product<Kernels: TileKernels>: Sendable {
       depth: paddedDepth, partDepth: partDepth,
       decodes: Kernels.Element.self == Float.self || right.format.codes != BS_CODES_BF16)
     // Packing and multiplying share one start of threads: whoever takes a task after all rows are taken
-    // waits for the last of them, which are being packed.
+    // waits for the last of them, which are being packed. One tile of rows and one task need one thread.
     let packedTiles = Atomic<Int>(0)
     parallelFor(
       rowTiles + tasks.count, threads: min(threads, max(rowTiles, tasks.count)),
