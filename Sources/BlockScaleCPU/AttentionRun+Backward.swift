@@ -65,9 +65,8 @@ private struct BackwardHead<Kernels: TileKernels> {
     self.scratch = scratch
     self.sequence = sequence
     self.head = head
-    let tier = run.backend.tier
-    layer = LayerKernels(tier)
-    let vectors = FP32Kernels(tier == .amx ? .avx512 : tier)
+    layer = LayerKernels(run.backend.tier)
+    let vectors = FP32Kernels(run.backend.tier)
     let keys = run.head(run.key, sequence, head)
     keyRows = HeadColumns(rows: keys, vectors)
     keyColumns = HeadColumns(columns: keys, depth: scratch.paddedKeys)

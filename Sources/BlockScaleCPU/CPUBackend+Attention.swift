@@ -27,12 +27,10 @@ extension CPUBackend {
                 run.forwardFew(into: output, logSums: logSums)
                 return
               }
-              #if arch(x86_64)
-                if tier == .amx {
-                  run.forward(AMXKernels(), into: output, logSums: logSums)
-                  return
-                }
-              #endif
+              if let kernels = BF16Kernels(tier) {
+                run.forward(kernels, into: output, logSums: logSums)
+                return
+              }
               run.forward(FP32Kernels(tier), into: output, logSums: logSums)
             }
           }
@@ -72,12 +70,10 @@ extension CPUBackend {
                   let results = AttentionRun.Gradients(
                     output: output, gradient: gradient, logSums: forward.logSums,
                     query: queryGradient, key: keyGradient, value: valueGradient)
-                  #if arch(x86_64)
-                    if tier == .amx {
-                      run.backward(AMXKernels(), results)
-                      return
-                    }
-                  #endif
+                  if let kernels = BF16Kernels(tier) {
+                    run.backward(kernels, results)
+                    return
+                  }
                   run.backward(FP32Kernels(tier), results)
                 }
               }
@@ -162,7 +158,7 @@ struct AttentionRun: Sendable {
     _ kernels: Kernels, into output: Output<BFloat16>, logSums: Output<Float>
   ) {
     let layer = LayerKernels(backend.tier)
-    let vectors = FP32Kernels(backend.tier == .amx ? .avx512 : backend.tier)
+    let vectors = FP32Kernels(backend.tier)
     let paddedKeys = (extents.keys + 31) / 32 * 32
     let pairs = extents.batch * heads.keyValueCount
     let columns = packed(pairs) { index in

@@ -9,9 +9,7 @@ extension CPUBackend {
   /// reach here and now, the best of `rounds` of 5 ms.
   @_spi(Benchmarking)
   public func productCeiling(rounds: Int = 5) -> Double {
-    #if arch(x86_64)
-      if tier == .amx { return ceiling(AMXKernels(), rounds: rounds) }
-    #endif
+    if let kernels = BF16Kernels(tier) { return ceiling(kernels, rounds: rounds) }
     return ceiling(FP32Kernels(tier), rounds: rounds)
   }
 

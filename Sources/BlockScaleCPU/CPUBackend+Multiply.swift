@@ -8,7 +8,7 @@ extension CPUBackend {
   /// The product `left · rightᵀ`.
   ///
   /// Products of codes are exact and are summed in FP32; see ``ReferenceBackend`` for what is done in
-  /// which order. On AMX subnormal BF16 values count as zero, as the hardware defines it.
+  /// which order. Tiers that multiply BF16 take subnormal values as zero, as the hardware defines it.
   ///
   /// - Parameters:
   ///   - left: M×K.
@@ -102,14 +102,12 @@ extension CPUBackend {
     _ left: Operand, rows: Range<Int>, _ right: PackedMatrix, partDepth: Int?, bias: [Float]?,
     adds: Bool, format: bs_values_t, into values: Output<UInt8>
   ) {
-    #if arch(x86_64)
-      if tier == .amx {
-        Product(
-          AMXKernels(), threads: threads, left: left, rows: rows, right: right, partDepth: partDepth
-        ).run(into: values, format: format, bias: bias, adds: adds)
-        return
-      }
-    #endif
+    if let kernels = BF16Kernels(tier) {
+      Product(
+        kernels, threads: threads, left: left, rows: rows, right: right, partDepth: partDepth
+      ).run(into: values, format: format, bias: bias, adds: adds)
+      return
+    }
     Product(
       FP32Kernels(tier), threads: threads, left: left, rows: rows, right: right,
       partDepth: partDepth

@@ -15,6 +15,8 @@ public enum CPUTier: String, Sendable, Hashable, CaseIterable, Comparable, Custo
   case avx2
   /// AVX-512 with BW, DQ, VL and VBMI: Ice Lake, Zen 4 and later.
   case avx512
+  /// AVX-512 with BF16 products beside these: Zen 4, Sapphire Rapids and later.
+  case avx512BF16 = "avx512-bf16"
   /// AMX tiles with BF16 products, beside AVX-512: Sapphire Rapids and later.
   case amx = "amx-bf16"
 
@@ -27,6 +29,7 @@ public enum CPUTier: String, Sendable, Hashable, CaseIterable, Comparable, Custo
       case .neon: features.neon
       case .avx2: features.avx2
       case .avx512: features.avx512
+      case .avx512BF16: features.avx512_bf16
       case .amx: features.amx_bf16
       }
     }
@@ -41,7 +44,8 @@ public enum CPUTier: String, Sendable, Hashable, CaseIterable, Comparable, Custo
     case .neon: 1
     case .avx2: 2
     case .avx512: 3
-    case .amx: 4
+    case .avx512BF16: 4
+    case .amx: 5
     }
   }
 

@@ -16,8 +16,8 @@ import _BlockScaleShims
       case .portable: unsafe UnsafePointer<bs_kernels_t>?.none
       case .neon: unsafe bs_kernels_neon()
       case .avx2: unsafe bs_kernels_avx2()
-      // AMX multiplies; everything else runs as on AVX-512.
-      case .avx512, .amx: unsafe bs_kernels_avx512()
+      // These multiply BF16; everything else runs as on AVX-512.
+      case .avx512, .avx512BF16, .amx: unsafe bs_kernels_avx512()
       }
     guard let table = unsafe table else { return nil }
     unsafe self.table = table

@@ -15,8 +15,8 @@ import _BlockScaleShims
       case .portable: unsafe bs_layer_kernels_portable() as UnsafePointer?
       case .neon: unsafe bs_layer_kernels_neon()
       case .avx2: unsafe bs_layer_kernels_avx2()
-      // AMX multiplies; everything else runs as on AVX-512.
-      case .avx512, .amx: unsafe bs_layer_kernels_avx512()
+      // These multiply BF16; everything else runs as on AVX-512.
+      case .avx512, .avx512BF16, .amx: unsafe bs_layer_kernels_avx512()
       }
     guard let table = unsafe table else {
       preconditionFailure("This architecture has no tier '\(tier)'")

@@ -16,6 +16,7 @@ struct Tasks: Sendable {
   let taskBlocks: Int
   /// What tasks take of the groups of outputs, the last ones less than others.
   private let blocks: [Range<Int>]
+  private let order: ProductBlock.Order
   /// The k that a task works on at once.
   let depth: Int
   /// The tiles of rows that a task multiplies at once while it decodes its columns.
@@ -36,6 +37,7 @@ struct Tasks: Sendable {
     let block = kernels.block(decodes: decodes, rowTiles: rowTiles)
     self.depth = min(depth, max(1, block.depth / unit) * unit)
     let cutsDepth = self.depth < depth
+    order = block.rowsVary
     var taskBlocks = block.columns / 16
     var taskRowTiles = rowTiles
     if cutsDepth {
@@ -88,8 +90,11 @@ struct Tasks: Sendable {
   }
 
   subscript(index: Int) -> Task {
-    // Rows vary first: tasks that run side by side share columns that are in the cache.
-    let (block, row) = index.quotientAndRemainder(dividingBy: rowTasks)
+    let (block, row) =
+      switch order {
+      case .first: (index / rowTasks, index % rowTasks)
+      case .last: (index % blocks.count, index / blocks.count)
+      }
     return Task(
       rowTiles: row * taskRowTiles..<min(rowTiles, (row + 1) * taskRowTiles),
       blocks: blocks[block])

@@ -2,7 +2,7 @@
 
 import _BlockScaleShims
 
-/// Kernels whose sums are vectors of FP32: all tiers but AMX.
+/// Kernels that multiply FP32: what every tier has, and what those without products of BF16 use for tiles.
 // Sendable in spite of its pointer: the table is never written and never freed.
 @safe
 struct FP32Kernels: TileKernels, @unchecked Sendable {
@@ -24,8 +24,8 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
       case .portable: unsafe bs_gemm_portable()
       case .neon: unsafe bs_gemm_neon()
       case .avx2: unsafe bs_gemm_avx2()
-      // A few rows and the output of AMX are those of AVX-512.
-      case .avx512, .amx: unsafe bs_gemm_avx512()
+      // Tiers that multiply BF16 take a few rows and write the output as AVX-512 does.
+      case .avx512, .avx512BF16, .amx: unsafe bs_gemm_avx512()
       }
     guard let table = unsafe table else {
       preconditionFailure("This architecture has no tier '\(tier)'")

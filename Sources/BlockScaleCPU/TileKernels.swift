@@ -94,7 +94,16 @@ struct NextRows {
 
 /// Columns and the most k of them.
 struct ProductBlock {
+  /// What changes from one task to the next.
+  enum Order {
+    /// Rows, so that tasks that run side by side share columns that are in the cache.
+    case first
+    /// Columns, so that they share rows.
+    case last
+  }
+
   let columns, depth: Int
+  var rowsVary = Order.first
 }
 
 extension TileKernels {

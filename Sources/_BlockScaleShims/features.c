@@ -25,6 +25,7 @@ enum {
   LEAF7_EBX_AVX512DQ = 1u << 17,
   LEAF7_EBX_AVX512BW = 1u << 30,
   LEAF7_ECX_AVX512VBMI = 1u << 1,
+  LEAF7_1_EAX_AVX512_BF16 = 1u << 5,
   LEAF7_EDX_AMX_BF16 = 1u << 22,
   LEAF7_EDX_AMX_TILE = 1u << 24,
 };
@@ -57,11 +58,12 @@ static bool amx_is_granted(void) {
 }
 
 bs_cpu_features_t bs_cpu_features(void) {
-  bs_cpu_features_t result = {false, false, false, false};
-  unsigned a, b, c, d;
+  bs_cpu_features_t result = {0};
+  unsigned a, b, c, d, unused;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & LEAF1_ECX_OSXSAVE)) return result;
   const unsigned leaf1 = c;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return result;
+  const unsigned subleaves = a;
   const uint64_t xcr0 = saved_registers();
   result.avx2 = has(xcr0, XCR0_AVX) && has(b, LEAF7_EBX_AVX2)
     && has(leaf1, LEAF1_ECX_FMA | LEAF1_ECX_F16C);
@@ -69,6 +71,10 @@ bs_cpu_features_t bs_cpu_features(void) {
     && has(b, (uint64_t)LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW
                 | LEAF7_EBX_AVX512VL)
     && has(c, LEAF7_ECX_AVX512VBMI);
+  // How many subleaves there are, subleaf 0 says.
+  unsigned subleaf1 = 0;
+  if (subleaves >= 1) __get_cpuid_count(7, 1, &subleaf1, &b, &c, &unused);
+  result.avx512_bf16 = result.avx512 && has(subleaf1, LEAF7_1_EAX_AVX512_BF16);
   result.amx_bf16 = result.avx512 && has(xcr0, XCR0_AMX)
     && has(d, LEAF7_EDX_AMX_BF16 | LEAF7_EDX_AMX_TILE) && amx_is_granted();
   return result;
@@ -78,13 +84,13 @@ bs_cpu_features_t bs_cpu_features(void) {
 
 bs_cpu_features_t bs_cpu_features(void) {
   // Advanced SIMD is part of every 64-bit Arm application processor.
-  return (bs_cpu_features_t){false, false, false, true};
+  return (bs_cpu_features_t){.neon = true};
 }
 
 #else
 
 bs_cpu_features_t bs_cpu_features(void) {
-  return (bs_cpu_features_t){false, false, false, false};
+  return (bs_cpu_features_t){0};
 }
 
 #endif

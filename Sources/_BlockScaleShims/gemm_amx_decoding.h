@@ -75,11 +75,13 @@ BS_INLINE void decode_next(const walk_t *walk, beside_t *beside) {
   if (!decoding->is_beside) decode_chunk(decoding);
 }
 
+BS_INLINE bool last_is_half(const bs_bf16_rows_t *rows) { return rows->last_rows <= 16; }
+
 /// Calls `body(rows)` with the rows of a tile as a constant.
 #define BS_FOR_ROWS(all, row, body)                                                                \
-  if ((all)->tiles == 1 && (all)->last_is_half) {                                                  \
+  if ((all)->tiles == 1 && last_is_half(all)) {                                                  \
     body(HALF_ROWS)                                                                                \
-  } else if ((row) + 1 < (all)->tiles || !(all)->last_is_half) {                                   \
+  } else if ((row) + 1 < (all)->tiles || !last_is_half(all)) {                                   \
     body(ALL_ROWS)                                                                                 \
   } else {                                                                                         \
     body(LAST_HALF_ROWS)                                                                           \
@@ -87,7 +89,7 @@ BS_INLINE void decode_next(const walk_t *walk, beside_t *beside) {
 
 /// Sums in parts of 128 k that take scales. `equal` is a constant where this is inlined.
 BS_INLINE void decode_multiply_parts(
-  bool equal, bool keeps, const bs_amx_rows_t *rows, const strip_t *strip,
+  bool equal, bool keeps, const bs_bf16_rows_t *rows, const strip_t *strip,
   const bs_promotion_t *promotion, float *c, ptrdiff_t c_stride, bool accumulate
 ) {
   beside_t beside = {.next_step = 0};
@@ -117,12 +119,12 @@ BS_INLINE void decode_multiply_parts(
       }
     }
   }
-  end_parts(&before, equal, ALONE, rows->tiles > 1 || !rows->last_is_half);
+  end_parts(&before, equal, ALONE, rows->tiles > 1 || !last_is_half(rows));
 }
 
 /// Sums over all k of a call. Those of one tile of rows stay in registers from one chunk to the next.
 BS_INLINE void decode_multiply_runs(
-  bool keeps, const bs_amx_rows_t *rows, const strip_t *strip, float *sums, ptrdiff_t c_stride,
+  bool keeps, const bs_bf16_rows_t *rows, const strip_t *strip, float *sums, ptrdiff_t c_stride,
   bool accumulate
 ) {
   beside_t beside = {.next_step = 0};
@@ -146,7 +148,7 @@ BS_INLINE void decode_multiply_runs(
       }
     }
   }
-  store_sums(rows->tiles > 1 || !rows->last_is_half, run.before);
+  store_sums(rows->tiles > 1 || !last_is_half(rows), run.before);
 }
 
 /// Decodes all columns of a strip into its panel.

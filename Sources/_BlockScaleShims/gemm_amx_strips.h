@@ -19,14 +19,6 @@ typedef struct {
   ptrdiff_t depth;
 } strip_t;
 
-BS_INLINE ptrdiff_t chunk_count(ptrdiff_t depth) { return (depth + CHUNK_DEPTH - 1) / CHUNK_DEPTH; }
-
-/// The steps of a chunk, all but the last of which have four.
-BS_INLINE int chunk_steps(ptrdiff_t depth, ptrdiff_t chunk) {
-  const ptrdiff_t left = depth / 32 - chunk * CHUNK_STEPS;
-  return left < CHUNK_STEPS ? (int)left : CHUNK_STEPS;
-}
-
 BS_INLINE uint16_t *panel_chunk(const strip_t *strip, ptrdiff_t chunk, ptrdiff_t tile) {
   return strip->panel
     + (strip->tiles * chunk * CHUNK_STEPS + tile * chunk_steps(strip->depth, chunk)) * 2 * TILE;

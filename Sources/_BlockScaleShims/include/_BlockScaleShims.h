@@ -2,9 +2,8 @@
 
 // What Swift cannot say: instructions of one processor. No policy, no allocation, no threads.
 //
-// Kernels that exist on several tiers are tables of functions, one for each; those of AMX products are
-// functions of their own, defined where the architecture has them. `bs_cpu_features` says which may be
-// called.
+// Kernels that exist on several tiers are tables of functions, one for each. `bs_cpu_features` says which
+// may be called.
 
 #ifndef BLOCKSCALE_SHIMS_H
 #define BLOCKSCALE_SHIMS_H

@@ -12,6 +12,8 @@ typedef struct {
   bool avx2;
   /// AVX-512 F, BW, DQ, VL and VBMI.
   bool avx512;
+  /// And products of pairs of BF16.
+  bool avx512_bf16;
   /// AMX tiles with BF16 products, whose use the operating system has allowed.
   bool amx_bf16;
   /// Advanced SIMD of a 64-bit Arm processor.

@@ -107,20 +107,15 @@ void bs_transpose_16_bit(
   const uint16_t *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *to,
   ptrdiff_t to_stride);
 
-/// The rows and outputs of one tile of sums on AMX: 2 x 2 hardware tiles.
-enum { BS_AMX_TILE_ROWS = 32, BS_AMX_TILE_COLUMNS = 32 };
+// MARK: pairs of BF16
 
-/// Configures this thread's tiles; every other `_amx` call lies between this and `bs_end_amx`.
-void bs_begin_amx(void);
-void bs_end_amx(void);
+// Kernels that multiply pairs of BF16 have one arrangement of operands, that of AMX: hardware tiles of 512
+// values, sixteen rows of 32 k or sixteen pairs of k of sixteen outputs.
 
-/// 32 or fewer rows as hardware tiles of 512 values, exact in BF16: for each 128 k of `padded_depth` those of
-/// the first sixteen rows, for 32 k each, and then those of the others, whose place stays as it is if there
-/// are none.
-void bs_pack_rows_amx(
-  const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth, uint16_t *tiles);
+/// The rows and outputs of one tile of sums.
+enum { BS_BF16_TILE_ROWS = 32, BS_BF16_TILE_COLUMNS = 32 };
 
-/// Operands of one AMX call.
+/// Operands of one call.
 typedef struct {
   /// Packed rows, from k = 0.
   const uint16_t *a;
@@ -137,11 +132,7 @@ typedef struct {
   /// As many rows that this thread reads next, brought into L2 meanwhile; and others that it soon reads.
   /// Both may be NULL.
   const void *next, *also_next;
-} bs_amx_operands_t;
-
-/// Tiles of 32 x 32 sums, one after the other, rows 32 apart.
-void bs_multiply_amx(
-  const bs_amx_operands_t *operands, const bs_promotion_t *promotion, float *c, bool accumulate);
+} bs_bf16_operands_t;
 
 /// Tiles of 32 packed rows, one after the other.
 typedef struct {
@@ -149,19 +140,10 @@ typedef struct {
   ptrdiff_t tiles;
   /// From one tile to the next.
   ptrdiff_t tile_stride;
-  /// Whether the last tile has no more than sixteen rows.
-  bool last_is_half;
+  /// The rows of the last tile.
+  ptrdiff_t last_rows;
   /// From the scales of one tile's rows to those of the next.
   ptrdiff_t promotion_stride;
-} bs_amx_rows_t;
-
-/// Some tiles of rows by tiles of outputs, from columns that are not decoded yet: those of the next run
-/// of k are while these are multiplied. `c` has all outputs of a tile of rows, then of the next one.
-/// `panel` receives the columns as `bs_multiply_amx` takes them if it `keeps` them; else it holds those of
-/// two runs of one tile.
-void bs_decode_multiply_amx(
-  const bs_amx_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
-  ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, bool keeps, float *c,
-  bool accumulate);
+} bs_bf16_rows_t;
 
 #endif

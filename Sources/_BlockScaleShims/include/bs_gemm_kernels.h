@@ -55,12 +55,43 @@ typedef struct {
     const bs_output_t *output, ptrdiff_t row, ptrdiff_t column);
 } bs_gemm_t;
 
+/// The kernels of one tier that multiplies pairs of BF16 and sums them in FP32; subnormal values and sums
+/// count as zero.
+typedef struct {
+  /// Every other call lies between these two on the same thread.
+  void (*begin)(void);
+  void (*end)(void);
+
+  /// 32 or fewer rows as hardware tiles, exact in BF16: for each 128 k of `padded_depth` those of the
+  /// first sixteen rows, for 32 k each, and then those of the others, whose place stays as it is if
+  /// there are none.
+  void (*pack_rows)(
+    const bs_rows_t *source, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t padded_depth,
+    uint16_t *tiles);
+
+  /// Tiles of 32 x 32 sums, one after the other, rows 32 apart.
+  void (*multiply)(
+    const bs_bf16_operands_t *operands, const bs_promotion_t *promotion, float *c,
+    bool accumulate);
+
+  /// Some tiles of rows by tiles of outputs, from columns that are not decoded yet: those of the next
+  /// run of k are while these are multiplied. `c` has all outputs of a tile of rows, then of the next
+  /// one. `panel` receives the columns as `multiply` takes them if it `keeps` them; else it holds those
+  /// of two runs of one tile.
+  void (*decode_multiply)(
+    const bs_bf16_rows_t *rows, const bs_columns_t *columns, ptrdiff_t tiles, ptrdiff_t k0,
+    ptrdiff_t depth, const bs_promotion_t *promotion, uint16_t *panel, bool keeps, float *c,
+    bool accumulate);
+} bs_bf16_gemm_t;
+
 /// The kernels of each tier; null where the architecture has no such tier. Whether they may be called
 /// is for `bs_cpu_features` to say.
 const bs_gemm_t *bs_gemm_portable(void);
 const bs_gemm_t *_Nullable bs_gemm_neon(void);
 const bs_gemm_t *_Nullable bs_gemm_avx2(void);
 const bs_gemm_t *_Nullable bs_gemm_avx512(void);
+const bs_bf16_gemm_t *_Nullable bs_bf16_gemm_avx512(void);
+const bs_bf16_gemm_t *_Nullable bs_bf16_gemm_amx(void);
 
 #pragma clang assume_nonnull end
 
