@@ -27,12 +27,11 @@ public struct CPUBackend: Sendable {
   /// What quantizers work in.
   let workspaces = WorkspacePool()
 
-  /// The fastest tier that is available.
+  /// The fastest tier of this machine.
   ///
   /// - Parameter threads: The most threads of one operation; by default one for each core.
   public init(threads: Int? = nil) {
-    let available = CPUTier.available
-    self.init(availableTier: available[available.count - 1], threads: threads)
+    self.init(availableTier: .fastest, threads: threads)
   }
 
   /// A chosen tier.

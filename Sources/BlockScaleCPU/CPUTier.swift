@@ -35,6 +35,16 @@ public enum CPUTier: String, Sendable, Hashable, CaseIterable, Comparable, Custo
     }
   }
 
+  /// The tier of this machine on which products take the least time.
+  ///
+  /// It is the last of those available, but AVX-512's products of FP32 are quicker than those of BF16 on
+  /// Intel's processors (`docs/performance/cpu-products.md`).
+  public static var fastest: CPUTier {
+    let isQuick = bs_cpu_features().avx512_bf16_is_quick
+    // The portable tier is always there.
+    return available.last { $0 != .avx512BF16 || isQuick } ?? .portable
+  }
+
   /// Compares in the order of declaration.
   public static func < (left: CPUTier, right: CPUTier) -> Bool { left.rank < right.rank }
 

@@ -31,6 +31,9 @@ enum {
 };
 static const unsigned LEAF7_EBX_AVX512VL = 1u << 31;
 
+// What leaf 0 answers in EBX: "Auth" of "AuthenticAMD".
+static const unsigned LEAF0_EBX_AMD = 0x68747541;
+
 // Register files that the operating system saves (XCR0).
 enum {
   XCR0_AVX = 0x6,       // XMM and YMM
@@ -59,7 +62,7 @@ static bool amx_is_granted(void) {
 
 bs_cpu_features_t bs_cpu_features(void) {
   bs_cpu_features_t result = {0};
-  unsigned a, b, c, d, unused;
+  unsigned a, b, c, d, vendor, unused;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & LEAF1_ECX_OSXSAVE)) return result;
   const unsigned leaf1 = c;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return result;
@@ -75,6 +78,8 @@ bs_cpu_features_t bs_cpu_features(void) {
   unsigned subleaf1 = 0;
   if (subleaves >= 1) __get_cpuid_count(7, 1, &subleaf1, &b, &c, &unused);
   result.avx512_bf16 = result.avx512 && has(subleaf1, LEAF7_1_EAX_AVX512_BF16);
+  result.avx512_bf16_is_quick = result.avx512_bf16 && __get_cpuid(0, &a, &vendor, &c, &unused)
+    && vendor == LEAF0_EBX_AMD;
   result.amx_bf16 = result.avx512 && has(xcr0, XCR0_AMX)
     && has(d, LEAF7_EDX_AMX_BF16 | LEAF7_EDX_AMX_TILE) && amx_is_granted();
   return result;

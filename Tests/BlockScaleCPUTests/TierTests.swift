@@ -9,8 +9,13 @@ import Testing
     let tiers = CPUTier.available
     #expect(tiers.first == .portable)
     #expect(tiers == tiers.sorted())
-    #expect(CPUBackend().tier == tiers.last)
+    let fastest = CPUTier.fastest
+    #expect(CPUBackend().tier == fastest)
+    #expect(tiers.contains(fastest))
+    // Products of BF16 with AVX-512 are passed over where FP32's are quicker.
+    #expect(tiers.allSatisfy { $0 <= fastest || fastest == .avx512 && $0 == .avx512BF16 })
     print("tiers of this machine: \(tiers.map(\.rawValue).joined(separator: ", "))")
+    print("the fastest: \(fastest)")
   }
 
   @Test func aTierThatIsLackingIsNamed() throws {

@@ -14,6 +14,9 @@ typedef struct {
   bool avx512;
   /// And products of pairs of BF16.
   bool avx512_bf16;
+  /// Whether these take no longer than products of FP32, as on AMD's processors. On Intel's they take more
+  /// than twice as long.
+  bool avx512_bf16_is_quick;
   /// AMX tiles with BF16 products, whose use the operating system has allowed.
   bool amx_bf16;
   /// Advanced SIMD of a 64-bit Arm processor.
