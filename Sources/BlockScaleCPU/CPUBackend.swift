@@ -2,14 +2,6 @@
 
 public import BlockScale
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
 /// The processor as the place where operations run.
 ///
 /// It fixes the tier and the number of threads of the operations that it is handed to. Threads are
@@ -29,7 +21,8 @@ public struct CPUBackend: Sendable {
 
   /// The fastest tier of this machine.
   ///
-  /// - Parameter threads: The most threads of one operation; by default one for each core.
+  /// - Parameter threads: The most threads of one operation; by default one for each
+  ///   of ``processorCount``.
   public init(threads: Int? = nil) {
     self.init(availableTier: .fastest, threads: threads)
   }
@@ -51,7 +44,7 @@ public struct CPUBackend: Sendable {
   private init(availableTier: CPUTier, threads: Int?) {
     precondition(threads.map { $0 > 0 } ?? true, "An operation runs on at least one thread")
     tier = availableTier
-    self.threads = threads ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    self.threads = threads ?? Self.processorCount
   }
 }
 

@@ -13,7 +13,7 @@ public enum CPUTier: String, Sendable, Hashable, CaseIterable, Comparable, Custo
   case neon
   /// AVX2, FMA and F16C: x86 since 2013.
   case avx2
-  /// AVX-512 with BW, DQ, VL and VBMI: Ice Lake, Zen 4 and later.
+  /// AVX-512 with BW, DQ, VL, VBMI and VNNI: Ice Lake, Zen 4 and later.
   case avx512
   /// AVX-512 with BF16 products beside these: Zen 4, Sapphire Rapids and later.
   case avx512BF16 = "avx512-bf16"

@@ -71,8 +71,8 @@ struct Tasks: Sendable {
   /// none takes more than half of a thread's share of what is left.
   ///
   /// - Parameter least: What all but the last one are a multiple of, if they are not of the `most`.
-  private static func blocks(
-    _ count: Int, most: Int, least: Int, sharing threads: Int, rowTasks: Int
+  static func blocks(
+    _ count: Int, most: Int, least: Int, sharing threads: Int, rowTasks: Int = 1
   ) -> [Range<Int>] {
     var result: [Range<Int>] = []
     var first = 0

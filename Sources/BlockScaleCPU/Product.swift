@@ -103,15 +103,18 @@ struct Product<Kernels: TileKernels>: Sendable {
     let result = Result(
       values: values, format: format, adds: adds, factor: factor, outputScales: outputScales,
       bias: bias ?? [])
+    let format = right.format
+    let takesDigits =
+      format.codes == BS_CODES_E2M1 && format.scalePlace == BS_SCALES_BY_OUTPUT
+      && kernels.fewRowsInDigits > 0
     // Scales folded into columns and scales of partial sums together need tiles.
-    let few =
-      leftRows.count <= kernels.fewRows
-      && (right.format.scalePlace == BS_SCALES_NONE
-        || right.format.scalePlace == BS_SCALES_BY_OUTPUT && partDepth == nil)
-    if few {
-      multiplyFewRows(result)
-    } else {
+    let needsTiles =
+      format.scalePlace != BS_SCALES_NONE
+      && (format.scalePlace != BS_SCALES_BY_OUTPUT || partDepth != nil)
+    if needsTiles || leftRows.count > (takesDigits ? kernels.fewRowsInDigits : kernels.fewRows) {
       multiplyTiles(result)
+    } else {
+      multiplyFewRows(result, takesDigits: takesDigits)
     }
   }
 
@@ -337,37 +340,52 @@ struct Product<Kernels: TileKernels>: Sendable {
 
   // MARK: A few rows
 
-  private func multiplyFewRows(_ result: Result) {
-    let paddedDepth = right.paddedDepth
-    let decoded = AlignedBuffer(byteCount: leftRows.count * paddedDepth * 4)
-    decoded.clear()
-    let x = decoded.output(of: Float.self)
-    unsafe withRows {
-      unsafe kernels.decodeRows(
-        $0, rows: leftRows.count, into: x.pointer(0, count: leftRows.count * paddedDepth),
-        stride: paddedDepth)
+  private func multiplyFewRows(_ result: Result, takesDigits: Bool) {
+    let most = FewRows.most
+    let groupCount = (leftRows.count + most - 1) / most
+    let made = OrderedResults<FewRows>(groupCount)
+    parallelFor(groupCount, threads: threads) { group in
+      let rows = group * most..<min(leftRows.count, (group + 1) * most)
+      unsafe withRows {
+        made.set(
+          group,
+          unsafe FewRows(
+            $0, rows: rows, depth: right.paddedDepth, takesDigits: takesDigits, kernels: kernels))
+      }
     }
-    // Enough work for a task to be worth handing out, and enough tasks for all threads.
-    let taskBlocks = max(1, min(8, right.blockCount / 4 / threads))
-    let taskCount = (right.blockCount + taskBlocks - 1) / taskBlocks
+    let groups = made.values
+    let columnGroups = kernels.fewRowsColumnGroups
+    // Memory is read best in long runs.
+    let tasks = Tasks.blocks(
+      right.blockCount, most: 32, least: FewRows.columnGroups,
+      sharing: min(threads, right.blockCount))
     parallelFor(
-      taskCount, threads: threads, scratch: { AlignedBuffer(byteCount: leftRows.count * 64) }
+      tasks.count, threads: threads,
+      scratch: { AlignedBuffer(byteCount: most * FewRows.sumsStride * 4) }
     ) { task, scratch in
+      let blocks = tasks[task]
+      let sums = unsafe scratch.pointer(to: Float.self)
+      let columns = unsafe blocks.map { unsafe right.columns(ofBlock: $0) }
       unsafe withPlaces(result) { places in
-        let sums = unsafe scratch.pointer(to: Float.self)
-        for block in task * taskBlocks..<min((task + 1) * taskBlocks, right.blockCount) {
-          // The rows' own buffer, and sums for as many rows.
-          unsafe kernels.multiplyRows(
-            x.pointer(0, count: leftRows.count * paddedDepth), stride: paddedDepth,
-            rows: leftRows.count,
-            columns: right.columns(ofBlock: block), depth: paddedDepth,
-            promotion: promotion(rowTile: 0, block: block, k0: 0, places), sums: sums)
-          unsafe kernels.store(
-            sums, stride: 16, rows: leftRows.count, columns: min(16, right.outputs - block * 16),
-            output: places.output, row: 0, column: block * 16)
+        unsafe columns.withUnsafeBufferPointer { columns in
+          for first in stride(from: 0, to: blocks.count, by: columnGroups) {
+            let some = first..<min(first + columnGroups, blocks.count)
+            let block = blocks.lowerBound + first
+            for (group, rows) in groups.enumerated() {
+              // Sums for as many rows and outputs.
+              unsafe kernels.multiplyRows(
+                rows.view, columns: UnsafeBufferPointer(rebasing: columns[some]),
+                depth: right.paddedDepth,
+                promotion: promotion(rowTile: 0, block: block, k0: 0, places), sums: sums)
+              unsafe kernels.store(
+                sums, stride: FewRows.sumsStride, rows: rows.view.rows,
+                columns: min(16 * some.count, right.outputs - block * 16), output: places.output,
+                row: group * most, column: block * 16)
+            }
+          }
         }
       }
     }
-    extendLifetime(decoded)
+    extendLifetime(groups)
   }
 }

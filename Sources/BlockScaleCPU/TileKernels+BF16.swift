@@ -19,6 +19,8 @@ struct BF16Kernels: TileKernels, @unchecked Sendable {
   let decodingRowTiles = 4
   // From four rows on tiles are as quick as vectors.
   let fewRows = 3
+  var fewRowsInDigits: Int { hasHardwareTiles ? 4 : 6 }
+  var fewRowsColumnGroups: Int { vectors.fewRowsColumnGroups }
 
   /// - Returns: nil for tiers without such products.
   init?(_ tier: CPUTier) {
@@ -105,18 +107,24 @@ struct BF16Kernels: TileKernels, @unchecked Sendable {
   }
 
   func decodeRows(
-    _ source: bs_rows_t, rows: Int, into x: UnsafeMutablePointer<Float>, stride: Int
+    _ source: bs_rows_t, rows: Range<Int>, into x: UnsafeMutablePointer<Float>, stride: Int
   ) {
     unsafe vectors.decodeRows(source, rows: rows, into: x, stride: stride)
   }
 
+  func splitRow(
+    _ x: UnsafePointer<Float>, depth: Int, into digits: UnsafeMutablePointer<bs_digits_t>,
+    capacity: Int
+  ) -> Int {
+    unsafe vectors.splitRow(x, depth: depth, into: digits, capacity: capacity)
+  }
+
   func multiplyRows(
-    _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: bs_columns_t, depth: Int,
+    _ rows: bs_few_rows_t, columns: UnsafeBufferPointer<bs_columns_t>, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>
   ) {
     unsafe vectors.multiplyRows(
-      x, stride: stride, rows: rows, columns: columns, depth: depth, promotion: promotion,
-      sums: sums)
+      rows, columns: columns, depth: depth, promotion: promotion, sums: sums)
   }
 
   func store(

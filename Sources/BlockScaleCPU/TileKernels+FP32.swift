@@ -16,6 +16,10 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
   }
   // Scales of rows are laid out by tiles, of which there may be one here.
   var fewRows: Int { min(4, tileRows) }
+  // Beyond, a tile's columns are decoded once for many rows.
+  var fewRowsInDigits: Int { unsafe functions.split_row == nil ? 0 : 24 }
+  // Intel's processors read memory faster in several places at once, AMD's in one.
+  let fewRowsColumnGroups: Int
 
   /// The kernels of a tier that has them.
   init(_ tier: CPUTier) {
@@ -31,6 +35,7 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
       preconditionFailure("This architecture has no tier '\(tier)'")
     }
     unsafe self.table = table
+    fewRowsColumnGroups = tier == .avx512BF16 ? 1 : FewRows.columnGroups
   }
 
   /// The functions.
@@ -91,18 +96,35 @@ struct FP32Kernels: TileKernels, @unchecked Sendable {
   }
 
   func decodeRows(
-    _ source: bs_rows_t, rows: Int, into x: UnsafeMutablePointer<Float>, stride: Int
+    _ source: bs_rows_t, rows: Range<Int>, into x: UnsafeMutablePointer<Float>, stride: Int
   ) {
-    unsafe withUnsafePointer(to: source) { unsafe functions.decode_rows($0, 0, rows, x, stride) }
+    unsafe withUnsafePointer(to: source) {
+      unsafe functions.decode_rows($0, rows.lowerBound, rows.count, x, stride)
+    }
+  }
+
+  func splitRow(
+    _ x: UnsafePointer<Float>, depth: Int, into digits: UnsafeMutablePointer<bs_digits_t>,
+    capacity: Int
+  ) -> Int {
+    guard let split = unsafe functions.split_row else { return 0 }
+    return unsafe split(x, depth, digits, capacity)
   }
 
   func multiplyRows(
-    _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: bs_columns_t, depth: Int,
+    _ rows: bs_few_rows_t, columns: UnsafeBufferPointer<bs_columns_t>, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>
   ) {
-    unsafe withUnsafePointer(to: columns) { columns in
-      unsafe withUnsafePointer(to: promotion) { promotion in
-        unsafe functions.multiply_rows(x, stride, rows, columns, depth, promotion, sums)
+    guard let first = columns.baseAddress else { return }
+    unsafe withUnsafePointer(to: rows) { rows in
+      if unsafe rows.pointee.digits != nil, let multiply = unsafe functions.multiply_digits {
+        return unsafe multiply(rows, first, columns.count, depth, sums, FewRows.sumsStride)
+      }
+      for group in columns.indices {
+        unsafe withUnsafePointer(to: promotion.ofTile(group, blocks: 1)) { promotion in
+          unsafe functions.multiply_rows(
+            rows, first + group, depth, promotion, sums + 16 * group, FewRows.sumsStride)
+        }
       }
     }
   }

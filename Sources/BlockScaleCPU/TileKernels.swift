@@ -21,8 +21,14 @@ protocol TileKernels: Sendable {
   ///   - decodes: Whether they are kept decoded meanwhile.
   ///   - rowTiles: The tiles of rows that there are.
   func block(decodes: Bool, rowTiles: Int) -> ProductBlock
-  /// The most rows for which a product with columns as they are stored is faster.
+  /// The most rows for which a product with columns as they are stored is faster, no more than
+  /// `FewRows.most`.
   var fewRows: Int { get }
+  /// The same for rows in digits, which may be more; zero if these kernels have no products of them.
+  var fewRowsInDigits: Int { get }
+
+  /// The groups of sixteen outputs that `multiplyRows` takes at once, up to `FewRows.columnGroups`.
+  var fewRowsColumnGroups: Int { get }
 
   /// Surround what a thread does with tiles.
   func begin()
@@ -68,12 +74,27 @@ protocol TileKernels: Sendable {
     promotion: bs_promotion_t, promotionStride: Int, sums: UnsafeMutablePointer<Float>,
     accumulate: Bool)
 
-  /// Rows as FP32 for `multiplyRows`.
-  func decodeRows(_ source: bs_rows_t, rows: Int, into x: UnsafeMutablePointer<Float>, stride: Int)
+  /// Some rows as FP32 for `multiplyRows`.
+  func decodeRows(
+    _ source: bs_rows_t, rows: Range<Int>, into x: UnsafeMutablePointer<Float>, stride: Int)
 
-  /// A few rows with sixteen outputs as they are stored.
+  /// One of a few rows, as `decodeRows` wrote it, in digits.
+  ///
+  /// - Returns: How many there are; zero if these kernels have no products of digits or the row cannot be
+  ///   put so.
+  func splitRow(
+    _ x: UnsafePointer<Float>, depth: Int, into digits: UnsafeMutablePointer<bs_digits_t>,
+    capacity: Int
+  ) -> Int
+
+  /// A few rows with up to four groups of sixteen outputs as they are stored, which are E2M1 with scales by
+  /// output if the rows are in digits.
+  ///
+  /// - Parameters:
+  ///   - promotion: Scales of partial sums of the first group; those of the others follow.
+  ///   - sums: Rows of `FewRows.sumsStride` outputs.
   func multiplyRows(
-    _ x: UnsafePointer<Float>, stride: Int, rows: Int, columns: bs_columns_t, depth: Int,
+    _ rows: bs_few_rows_t, columns: UnsafeBufferPointer<bs_columns_t>, depth: Int,
     promotion: bs_promotion_t, sums: UnsafeMutablePointer<Float>)
 
   /// Writes a tile of sums.

@@ -6,6 +6,26 @@
 
 #include "bs_features.h"
 
+#if defined(__linux__)
+#include <sched.h>
+
+int bs_processor_count(void) {
+  // The kernel refuses a set that is too small for it.
+  static const size_t most = 1 << 16;
+  for (size_t count = 1024; count <= most; count *= 4) {
+    cpu_set_t *set = CPU_ALLOC(count);
+    if (!set) return 0;
+    const size_t size = CPU_ALLOC_SIZE(count);
+    const int found = sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
+    CPU_FREE(set);
+    if (found > 0) return found;
+  }
+  return 0;
+}
+#else
+int bs_processor_count(void) { return 0; }
+#endif
+
 #if defined(__x86_64__)
 
 #include <cpuid.h>
@@ -25,6 +45,7 @@ enum {
   LEAF7_EBX_AVX512DQ = 1u << 17,
   LEAF7_EBX_AVX512BW = 1u << 30,
   LEAF7_ECX_AVX512VBMI = 1u << 1,
+  LEAF7_ECX_AVX512VNNI = 1u << 11,
   LEAF7_1_EAX_AVX512_BF16 = 1u << 5,
   LEAF7_EDX_AMX_BF16 = 1u << 22,
   LEAF7_EDX_AMX_TILE = 1u << 24,
@@ -73,7 +94,7 @@ bs_cpu_features_t bs_cpu_features(void) {
   result.avx512 = result.avx2 && has(xcr0, XCR0_AVX512)
     && has(b, (uint64_t)LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW
                 | LEAF7_EBX_AVX512VL)
-    && has(c, LEAF7_ECX_AVX512VBMI);
+    && has(c, LEAF7_ECX_AVX512VBMI | LEAF7_ECX_AVX512VNNI);
   // How many subleaves there are, subleaf 0 says.
   unsigned subleaf1 = 0;
   if (subleaves >= 1) __get_cpuid_count(7, 1, &subleaf1, &b, &c, &unused);

@@ -5,12 +5,13 @@
 #include <immintrin.h>
 
 #pragma clang attribute push( \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma,f16c"), \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx2,fma,f16c"), \
                  min_vector_width(512))), \
   apply_to = function)
 
 #define BS_HAS_FMA
-#include "gemm_avx512_lanes.h"
+#define BS_HAS_DIGITS
+#include "gemm_avx512_digits.h"
 
 // Thirty-two registers of sixteen lanes: twenty-four of sums.
 #define BS_TIER avx512

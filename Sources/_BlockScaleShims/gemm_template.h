@@ -232,8 +232,7 @@ BS_INLINE void sum_rows(
   for (ptrdiff_t k = 0; k < depth; k += per_word, words += 16) {
     f32x16 values[8];
     decode_word(format, LOAD(u32x16, words), values);
-    // Far enough ahead for memory's latency, and across the end of a page.
-    __builtin_prefetch((const char *)words + 2048);
+    prefetch_codes(words);
 #pragma clang loop unroll(full)
     for (int position = 0; position < per_word; position++) {
       const f32x16 value = values[position];
@@ -250,7 +249,8 @@ BS_INLINE void sum_rows(
 /// The sums of `rows` rows, a constant where this is inlined, over codes that share block scales.
 BS_INLINE void multiply_rows_as(
   bs_codes_t format, bool scaled, int rows, const float *x, ptrdiff_t x_stride,
-  const bs_columns_t *columns, ptrdiff_t depth, const bs_promotion_t *promotion, float *c
+  const bs_columns_t *columns, ptrdiff_t depth, const bs_promotion_t *promotion, float *c,
+  ptrdiff_t c_stride
 ) {
   const ptrdiff_t per_word = codes_per_word(format);
   const uint32_t *words = columns->codes;
@@ -294,28 +294,29 @@ BS_INLINE void multiply_rows_as(
     }
   }
 #pragma clang loop unroll(full)
-  for (int row = 0; row < rows; row++) STORE(c + row * 16, sums[row]);
+  for (int row = 0; row < rows; row++) STORE(c + row * c_stride, sums[row]);
 }
 
 BS_INLINE void multiply_rows_of(
-  bs_codes_t format, bool scaled, const float *x, ptrdiff_t x_stride, ptrdiff_t rows,
-  const bs_columns_t *columns, ptrdiff_t depth, const bs_promotion_t *promotion, float *c
+  bs_codes_t format, bool scaled, const bs_few_rows_t *few, const bs_columns_t *columns,
+  ptrdiff_t depth, const bs_promotion_t *promotion, float *c, ptrdiff_t c_stride
 ) {
-  switch (rows) {
-  case 1: multiply_rows_as(format, scaled, 1, x, x_stride, columns, depth, promotion, c); return;
-  case 2: multiply_rows_as(format, scaled, 2, x, x_stride, columns, depth, promotion, c); return;
-  case 3: multiply_rows_as(format, scaled, 3, x, x_stride, columns, depth, promotion, c); return;
-  case 4: multiply_rows_as(format, scaled, 4, x, x_stride, columns, depth, promotion, c); return;
-  }
+#define BS_CASE(rows)                                                                              \
+  case rows:                                                                                       \
+    multiply_rows_as(                                                                              \
+      format, scaled, rows, few->x, few->x_stride, columns, depth, promotion, c, c_stride);        \
+    return;
+  switch (few->rows) { BS_CASE(1) BS_CASE(2) BS_CASE(3) BS_CASE(4) }
+#undef BS_CASE
 }
 
 static void BS_NAMED(multiply_rows)(
-  const float *x, ptrdiff_t x_stride, ptrdiff_t rows, const bs_columns_t *columns, ptrdiff_t depth,
-  const bs_promotion_t *promotion, float *c
+  const bs_few_rows_t *few, const bs_columns_t *columns, ptrdiff_t depth,
+  const bs_promotion_t *promotion, float *c, ptrdiff_t c_stride
 ) {
 #define BS_CASE(format, scaled)                                                                    \
   case format * 2 + scaled:                                                                        \
-    multiply_rows_of(format, scaled, x, x_stride, rows, columns, depth, promotion, c);             \
+    multiply_rows_of(format, scaled, few, columns, depth, promotion, c, c_stride);                 \
     return;
   switch (columns->code_format * 2 + (columns->scale_place == BS_SCALES_BY_OUTPUT)) {
     BS_CASE(BS_CODES_BF16, 0)
@@ -454,6 +455,10 @@ static const bs_gemm_t BS_NAMED(table) = {
   .decode = BS_NAMED(decode),
   .multiply = BS_NAMED(multiply),
   .multiply_rows = BS_NAMED(multiply_rows),
+#if defined(BS_HAS_DIGITS)
+  .split_row = split_row,
+  .multiply_digits = multiply_digits,
+#endif
   .pack_rows = BS_NAMED(pack_rows),
   .decode_rows = BS_NAMED(decode_rows),
   .store = BS_NAMED(store),

@@ -2,6 +2,7 @@
 
 import BlockScale
 import BlockScaleCPU
+import Foundation
 import Testing
 
 @Suite struct TierTests {
@@ -16,6 +17,23 @@ import Testing
     #expect(tiers.allSatisfy { $0 <= fastest || fastest == .avx512 && $0 == .avx512BF16 })
     print("tiers of this machine: \(tiers.map(\.rawValue).joined(separator: ", "))")
     print("the fastest: \(fastest)")
+  }
+
+  /// Whoever holds a process to some processors gets no more threads.
+  @Test func threadsAreThoseOfTheProcess() throws {
+    #expect(CPUBackend().threads == CPUBackend.processorCount)
+    #if os(Linux)
+      // "Cpus_allowed_list:	0-3,8", from Linux's proc_pid_status(5).
+      let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+      let line = try #require(
+        status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") })
+      let ranges = try #require(line.split(separator: "\t").last).split(separator: ",")
+      let counts = try ranges.map { range in
+        let ends = range.split(separator: "-").compactMap { Int($0) }
+        return try #require(ends.last) - #require(ends.first) + 1
+      }
+      #expect(CPUBackend.processorCount == counts.reduce(0, +))
+    #endif
   }
 
   @Test func aTierThatIsLackingIsNamed() throws {

@@ -85,7 +85,7 @@ struct GenerateCommand: ParsableCommand {
   var quiet = false
 
   @Option(name: [.short, .long], help: ArgumentHelp("Use that many threads.", valueName: "n"))
-  var jobs = ReportOptions.processorCount
+  var jobs = CPUBackend.processorCount
 
   func validate() throws {
     guard jobs > 0 else { throw ValidationError("--jobs must be at least 1.") }

@@ -2,18 +2,11 @@
 
 public import ArgumentParser
 public import BlockScale
+import BlockScaleCPU
 import CUDADriver
 public import Checkpoints
 import Synchronization
 import SystemPackage
-
-#if canImport(Darwin)
-  import Darwin
-#elseif canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
 
 extension Scheme: ExpressibleByArgument {}
 extension Layout: ExpressibleByArgument {}
@@ -32,14 +25,11 @@ struct ReportOptions: ParsableArguments {
 
   @Option(
     name: [.short, .long], help: ArgumentHelp("Use that many threads.", valueName: "n"))
-  var jobs = Self.processorCount
+  var jobs = CPUBackend.processorCount
 
   func validate() throws {
     guard jobs > 0 else { throw ValidationError("--jobs must be at least 1.") }
   }
-
-  /// The processors that are online.
-  static var processorCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 }
 
 /// Where compiled kernels are kept between runs.

@@ -10,7 +10,7 @@
 typedef struct {
   /// AVX2, FMA and F16C.
   bool avx2;
-  /// AVX-512 F, BW, DQ, VL and VBMI.
+  /// AVX-512 F, BW, DQ, VL, VBMI and VNNI.
   bool avx512;
   /// And products of pairs of BF16.
   bool avx512_bf16;
@@ -27,5 +27,8 @@ typedef struct {
 ///
 /// Linux grants AMX to a process on request; the request is made here and is harmless to repeat.
 bs_cpu_features_t bs_cpu_features(void);
+
+/// The processors that this process may run on; 0 where the operating system does not tell.
+int bs_processor_count(void);
 
 #endif

@@ -97,6 +97,33 @@ typedef struct {
   int32_t power_offset;
 } bs_rows_t;
 
+// MARK: a few rows
+
+/// Up to sixteen values of a row as whole multiples of `2 * unit`, in three digits of eight bits with a sign.
+typedef struct {
+  /// By word of eight k, digit from the lowest, and parity of k: the digits of four k that lie two apart.
+  uint32_t digits[2][3][2];
+  /// -12 times the sum of the whole numbers, since codes are multiplied as numbers from 0 to 24.
+  int32_t offset;
+  float unit;
+  /// The sixteen k that these are of.
+  int32_t block;
+  int32_t reserved;
+} bs_digits_t;
+
+/// Up to four rows that meet columns as they are stored.
+typedef struct {
+  /// FP32, `x_stride` apart.
+  const float *x;
+  ptrdiff_t x_stride;
+  ptrdiff_t rows;
+  /// The same rows in digits, `digits_stride` apart; NULL if there are none. Those of each sixteen k come first,
+  /// then those of values that did not fit there.
+  const bs_digits_t *digits;
+  ptrdiff_t digits_stride;
+  ptrdiff_t digits_count[4];
+} bs_few_rows_t;
+
 /// Pairs of rows of BF16 values, whose columns are the outputs, as columns of sixteen outputs.
 void bs_pack_row_pairs(
   const uint16_t *first, const uint16_t *second, ptrdiff_t outputs, uint32_t *words,

@@ -33,11 +33,22 @@ typedef struct {
     const bs_promotion_t *promotion, float *c, ptrdiff_t c_stride,
     bool accumulate);
 
-  /// Up to four rows of FP32 with columns as they are stored.
+  /// A few rows with sixteen outputs as they are stored, `c[row * c_stride + output]`.
   void (*multiply_rows)(
-    const float *x, ptrdiff_t x_stride, ptrdiff_t rows,
-    const bs_columns_t *columns, ptrdiff_t depth,
-    const bs_promotion_t *promotion, float *c);
+    const bs_few_rows_t *rows, const bs_columns_t *columns, ptrdiff_t depth,
+    const bs_promotion_t *promotion, float *c, ptrdiff_t c_stride);
+
+  /// One of a few rows, exact in BF16, in digits. Returns how many there are, or 0 if they are more than
+  /// `capacity` or a value is not finite. Null where a tier has no products of digits.
+  ptrdiff_t (*_Nullable split_row)(
+    const float *x, ptrdiff_t depth, bs_digits_t *digits, ptrdiff_t capacity);
+
+  /// Rows in digits with groups of sixteen outputs of E2M1 with scales by output,
+  /// `c[row * c_stride + 16 * group + output]`; one or two rows meet four groups side by side. Null if
+  /// `split_row` is.
+  void (*_Nullable multiply_digits)(
+    const bs_few_rows_t *rows, const bs_columns_t *columns, ptrdiff_t groups, ptrdiff_t depth,
+    float *c, ptrdiff_t c_stride);
 
   /// Up to `tile_rows` rows as `a`, k padded to `padded_depth` and rows to the tile.
   void (*pack_rows)(
