@@ -53,25 +53,39 @@ BS_INLINE void decode_float8(
 
 #if defined(BS_AVX512)
 
-/// E4M3 to BF16 under one scale that is far from the ends of FP32's range.
+/// What E4M3 codes become in BF16 under one scale that is far from the ends of FP32's range.
 ///
 /// The product of a normal code depends on the three bits of its significand, and its exponent is
 /// added; this is exact where rounding commutes with powers of two. The few other codes are looked up.
-BS_INLINE void decode_e4m3_block(const uint8_t *codes, size_t count, float scale, uint8_t *values) {
+typedef struct {
+  /// Of significands, then of the codes below the normal ones.
+  __m512i products;
+  /// Words are looked up by the five lowest bits of codes. Shifted codes, to which normal products are
+  /// added, bring their significand and the exponent's bias along.
+  __m512i normal;
+} e4m3_table_t;
+
+BS_INLINE u16x32 code_lanes(void) {
+  return (u16x32){0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                  16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31} & 7;
+}
+
+BS_INLINE e4m3_table_t tabulated_e4m3(float scale) {
   const f32x16 significands = {
     0x1p0f,    0x1.2p0f,  0x1.4p0f,  0x1.6p0f,    0x1.8p0f,  0x1.Ap0f,    0x1.Cp0f,    0x1.Ep0f,
     0,         0x1p-9f,   0x1p-8f,   0x1.8p-8f,   0x1p-7f,   0x1.4p-7f,   0x1.8p-7f,   0x1.Cp-7f};
-  const __m512i products = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(
+  e4m3_table_t table;
+  table.products = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(
     (__m512i)(rounded_to_upper_half(significands * scale) >> 16)));
-  const u16x32 lanes = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
-                        16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
-  // Words are looked up by the five lowest bits of codes. Shifted codes, to which normal products are
-  // added, bring their significand and the exponent's bias along.
-  const __m512i normal = _mm512_sub_epi16(
-    _mm512_permutexvar_epi16((__m512i)(lanes & 7), products),
-    (__m512i)(((lanes & 7) << 4) + (7 << 7)));
-  const __m512i other = _mm512_mask_set1_epi16(
-    _mm512_permutexvar_epi16((__m512i)((lanes & 7) + 8), products), 1u << 31, 0x7FC0);
+  table.normal = _mm512_sub_epi16(
+    _mm512_permutexvar_epi16((__m512i)code_lanes(), table.products),
+    (__m512i)((code_lanes() << 4) + (7 << 7)));
+  return table;
+}
+
+BS_INLINE void decode_e4m3_block(
+  const uint8_t *codes, size_t count, const e4m3_table_t *table, uint8_t *values
+) {
   const __m512i sign = _mm512_set1_epi16((short)0x8000);
   const __m512i kept = _mm512_set1_epi16((short)0x87F0);
   for (size_t index = 0; index < count; index += 64) {
@@ -90,9 +104,11 @@ BS_INLINE void decode_e4m3_block(const uint8_t *codes, size_t count, float scale
     for (int half = 0; half < 2; half++) {
       results[half] = _mm512_add_epi16(
         _mm512_and_si512(_mm512_slli_epi16(words[half], 4), kept),
-        _mm512_permutexvar_epi16(words[half], normal));
+        _mm512_permutexvar_epi16(words[half], table->normal));
     }
     if (__builtin_expect(special != 0, 0)) {
+      const __m512i other = _mm512_mask_set1_epi16(
+        _mm512_permutexvar_epi16((__m512i)(code_lanes() + 8), table->products), 1u << 31, 0x7FC0);
       for (int half = 0; half < 2; half++) {
         results[half] = _mm512_mask_mov_epi16(
           results[half], (__mmask32)(special >> (32 * half)),
@@ -114,9 +130,14 @@ BS_INLINE void decode_e4m3_to_bfloat16(
   const bs_rule_t *rule, const uint8_t *codes, size_t count, size_t block, const float *scales,
   uint8_t *values
 ) {
+  if (count == 0) return;
+  // A block's table is worked out while the block before is decoded, so that nothing waits for it.
+  e4m3_table_t next = tabulated_e4m3(*scales);
   for (size_t first = 0; first < count; first += block) {
     const size_t length = count - first < block ? count - first : block;
     const float scale = *scales++;
+    const e4m3_table_t table = next;
+    if (first + block < count) next = tabulated_e4m3(*scales);
     if (rule->ahead) {
       for (size_t line = 0; line < length; line += 64) {
         __builtin_prefetch(codes + first + rule->ahead + line);
@@ -124,8 +145,12 @@ BS_INLINE void decode_e4m3_to_bfloat16(
         __builtin_prefetch(values + 2 * (first + line) + rule->ahead + 64, 1);
       }
     }
-    if (scale > 0x1p-100f && scale < 0x1p100f) {
-      decode_e4m3_block(codes + first, length, scale, values + 2 * first);
+    if (__builtin_expect(scale > 0x1p-100f && scale < 0x1p100f, 1)) {
+      if (__builtin_expect(length == 128, 1)) {
+        decode_e4m3_block(codes + first, 128, &table, values + 2 * first);
+      } else {
+        decode_e4m3_block(codes + first, length, &table, values + 2 * first);
+      }
     } else {
       decode_float8(
         BS_E4M3, BS_BFLOAT16, BS_NO_TENSOR_SCALE, rule, codes + first, length, length, &scale,
@@ -137,7 +162,8 @@ BS_INLINE void decode_e4m3_to_bfloat16(
 static __attribute__((noinline)) void BS_NAME(bs_decode_e4m3_block)(
   const uint8_t *codes, size_t count, float scale, uint8_t *values
 ) {
-  decode_e4m3_block(codes, count, scale, values);
+  const e4m3_table_t table = tabulated_e4m3(scale);
+  decode_e4m3_block(codes, count, &table, values);
 }
 
 /// The same for short blocks, for which a table takes too long, under scales that are powers of two: the
@@ -255,11 +281,72 @@ BS_INLINE void decode_sixteen(int width, const uint8_t *codes, const uint8_t *pl
 #undef HIGH_HALF
 }
 
+#if defined(BS_AVX512)
+
+/// 64 values of two bytes, sixteen under each of four tables.
+BS_INLINE void decode_four_sixteens(
+  const uint8_t *codes, const uint8_t *const tables[4], uint8_t *to
+) {
+  // Four bytes of codes to each eight indices; of four bits, those above the low ones are cleared.
+  const __m512i shifts = _mm512_set1_epi64(0x1C1814100C080400);
+  const __m512i indices = _mm512_and_si512(
+    _mm512_multishift_epi64_epi8(
+      shifts, _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)codes))),
+    _mm512_set1_epi8(15));
+  __m512i pairs[2];
+#pragma clang loop unroll(full)
+  for (int pair = 0; pair < 2; pair++) {
+    pairs[pair] = _mm512_inserti64x4(
+      _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)tables[2 * pair])),
+      _mm256_loadu_si256((const __m256i *)tables[2 * pair + 1]), 1);
+  }
+  const __m512i low =
+    _mm512_shuffle_epi8(_mm512_shuffle_i64x2(pairs[0], pairs[1], 0x88), indices);
+  const __m512i high =
+    _mm512_shuffle_epi8(_mm512_shuffle_i64x2(pairs[0], pairs[1], 0xDD), indices);
+  // Values 0 to 7 and 8 to 15 of each sixteen.
+  const __m512i first = _mm512_unpacklo_epi8(low, high), second = _mm512_unpackhi_epi8(low, high);
+  _mm512_storeu_si512(
+    to, _mm512_permutex2var_epi64(first, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second));
+  _mm512_storeu_si512(
+    to + 64,
+    _mm512_permutex2var_epi64(first, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), second));
+}
+
+/// As many whole 64 values of two bytes as there are, in blocks of sixteen or 32. Returns their number.
+BS_INLINE size_t decode_sixty_fours(
+  const uint8_t *codes, size_t count, size_t block, const uint8_t *scales, const uint8_t *planes,
+  uint8_t *values
+) {
+  size_t first = 0;
+  for (; first + 64 <= count; first += 64) {
+    if (first % 128 == 0) __builtin_prefetch(codes + first / 2 + E2M1_AHEAD);
+    __builtin_prefetch(values + 2 * first + E2M1_AHEAD, 1);
+    __builtin_prefetch(values + 2 * first + E2M1_AHEAD + 64, 1);
+    const uint8_t *tables[4];
+#pragma clang loop unroll(full)
+    for (size_t index = 0; index < 4; index++) {
+      tables[index] = planes + 32 * (size_t)scales[(first + 16 * index) / block];
+    }
+    decode_four_sixteens(codes + first / 2, tables, values + 2 * first);
+  }
+  return first;
+}
+
+#endif
+
 BS_INLINE void decode_e2m1(
   int width, const uint8_t *codes, size_t count, size_t block, const uint8_t *scales,
   const uint8_t *planes, uint8_t *values
 ) {
-  for (size_t first = 0; first < count; first += block) {
+  size_t first = 0;
+#if defined(BS_AVX512)
+  if (width == 2 && (block == 16 || block == 32)) {
+    first = decode_sixty_fours(codes, count, block, scales, planes, values);
+    scales += first / block;
+  }
+#endif
+  for (; first < count; first += block) {
     const size_t length = count - first < block ? count - first : block;
     if (first % 128 == 0) __builtin_prefetch(codes + first / 2 + E2M1_AHEAD);
     if (first % 32 == 0) __builtin_prefetch(values + (size_t)width * first + E2M1_AHEAD, 1);
@@ -287,6 +374,8 @@ static void BS_NAME(bs_decode_e2m1)(
   if (width == 2) {
     if (block == 16) {
       decode_e2m1(2, codes, count, 16, scales, planes, values);
+    } else if (block == 32) {
+      decode_e2m1(2, codes, count, 32, scales, planes, values);
     } else {
       decode_e2m1(2, codes, count, block, scales, planes, values);
     }

@@ -120,13 +120,89 @@ BS_INLINE void encode_e2m1_block(
   }
 }
 
+#if defined(BS_AVX512)
+
+/// Codes of 32 values, each in a word, from the cells of each sixteen.
+BS_INLINE __m512i codes_by_cells(
+  int zero_sign, const uint16_t *values, const bs_e2m1_cells_t *first, const bs_e2m1_cells_t *second
+) {
+  const __mmask16 upper = 0xFF00;
+#define BOTH(place)                                                                                \
+  _mm512_mask_set1_epi32(_mm512_set1_epi32((int)first->place), upper, (int)second->place)
+  const __m512i first_steps = BOTH(first), second_steps = BOTH(second);
+#undef BOTH
+  const __m512i bytes = _mm512_mask_broadcast_i32x4(
+    _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)first->bytes)), upper,
+    _mm_loadu_si128((const __m128i *)second->bytes));
+  const __m512i x = _mm512_loadu_si512(values);
+  const __m512i bits = _mm512_and_si512(x, _mm512_set1_epi16(0x7FFF));
+  const __m512i distance = _mm512_subs_epu16(bits, second_steps);
+  __m512i magnitudes = _mm512_srli_epi16(
+    _mm512_add_epi16(_mm512_shuffle_epi8(bytes, _mm512_srli_epi16(distance, 5)), distance), 5);
+  magnitudes = _mm512_mask_add_epi16(
+    magnitudes, _mm512_cmpgt_epi16_mask(bits, first_steps), magnitudes, _mm512_set1_epi16(1));
+  const __m512i signs =
+    zero_sign == BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO
+    ? _mm512_maskz_srli_epi16(_mm512_test_epi16_mask(bits, bits), x, 12) : _mm512_srli_epi16(x, 12);
+  // (magnitudes & 7) | (signs & ~7)
+  return _mm512_ternarylogic_epi64(_mm512_set1_epi16(7), magnitudes, signs, 0xCA);
+}
+
+/// As many blocks of sixteen or 32 values as 64 values have, if the cells of all are known.
+BS_INLINE int quantize_sixty_four(
+  int zero_sign, const uint16_t *values, size_t block, const uint32_t *maxima,
+  const bs_e2m1_cells_t *known, uint8_t *codes, uint8_t *scales
+) {
+  const bs_e2m1_cells_t *cells[4];
+  int are_known = 1;
+#pragma clang loop unroll(full)
+  for (size_t index = 0; index < 4; index++) {
+    cells[index] = &known[maxima[16 * index / block]];
+    are_known &= cells[index]->is_known;
+  }
+  if (__builtin_expect(!are_known, 0)) return 0;
+#pragma clang loop unroll(full)
+  for (size_t index = 0; index < 64 / block; index++) {
+    scales[index] = cells[index * block / 16]->scale;
+  }
+  __m512i pairs[2];
+#pragma clang loop unroll(full)
+  for (int half = 0; half < 2; half++) {
+    __builtin_prefetch(values + 32 * half + E2M1_AHEAD);
+    // An even code plus sixteen times the odd one.
+    pairs[half] = _mm512_madd_epi16(
+      codes_by_cells(zero_sign, values + 32 * half, cells[2 * half], cells[2 * half + 1]),
+      _mm512_set1_epi32(0x00100001));
+  }
+  const __m512i lowest = _mm512_setr_epi32(
+    0x0C080400, 0x1C181410, 0x2C282420, 0x3C383430, 0x4C484440, 0x5C585450, 0x6C686460,
+    0x7C787470, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm256_storeu_si256(
+    (__m256i *)codes,
+    _mm512_castsi512_si256(_mm512_permutex2var_epi8(pairs[0], lowest, pairs[1])));
+  return 1;
+}
+
+#endif
+
 /// Whole blocks of sixteen or 32 values, up to the first one whose cells are not known.
 BS_INLINE size_t quantize_by_cells(
   int zero_sign, const uint16_t *values, size_t count, size_t block, const uint32_t *maxima,
   const bs_e2m1_cells_t *known, uint8_t *codes, uint8_t *scales
 ) {
   const size_t blocks = count / block;
-  for (size_t done = 0; done < blocks; done++) {
+  size_t done = 0;
+#if defined(BS_AVX512)
+  for (; (done + 64 / block) <= blocks; done += 64 / block) {
+    uint8_t *to = codes + block / 2 * done;
+    if (done % (128 / block) == 0) __builtin_prefetch(to + E2M1_AHEAD / 2, 1);
+    if (!quantize_sixty_four(
+          zero_sign, values + block * done, block, maxima + done, known, to, scales + done)) {
+      break;
+    }
+  }
+#endif
+  for (; done < blocks; done++) {
     const bs_e2m1_cells_t *cells = &known[maxima[done]];
     if (__builtin_expect(!cells->is_known, 0)) return done;
     scales[done] = cells->scale;
