@@ -83,6 +83,13 @@ BS_INLINE e4m3_table_t tabulated_e4m3(float scale) {
   return table;
 }
 
+/// Which of 64 codes are not normal numbers: neither from the smallest one on nor up to the largest.
+BS_INLINE __mmask64 unusual_e4m3(__m512i codes) {
+  const __m512i places = _mm512_sub_epi8(
+    _mm512_and_si512(codes, _mm512_set1_epi8(0x7F)), _mm512_set1_epi8(8));
+  return _mm512_cmpgt_epu8_mask(places, _mm512_set1_epi8(118));
+}
+
 BS_INLINE void decode_e4m3_block(
   const uint8_t *codes, size_t count, const e4m3_table_t *table, uint8_t *values
 ) {
@@ -93,10 +100,7 @@ BS_INLINE void decode_e4m3_block(
     const __mmask64 some = left < 64 ? ((uint64_t)1 << left) - 1 : ~(uint64_t)0;
     const __m512i bytes = left < 64 ? _mm512_maskz_loadu_epi8(some, codes + index)
                                     : _mm512_loadu_si512(codes + index);
-    // From the smallest normal code on, up to the largest.
-    const __m512i places = _mm512_sub_epi8(
-      _mm512_and_si512(bytes, _mm512_set1_epi8(0x7F)), _mm512_set1_epi8(8));
-    const __mmask64 special = _mm512_cmpgt_epu8_mask(places, _mm512_set1_epi8(118));
+    const __mmask64 special = unusual_e4m3(bytes);
     __m512i words[2] = {
       _mm512_cvtepi8_epi16(_mm512_castsi512_si256(bytes)),
       _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(bytes, 1))};
@@ -166,42 +170,56 @@ static __attribute__((noinline)) void BS_NAME(bs_decode_e4m3_block)(
   decode_e4m3_block(codes, count, &table, values);
 }
 
-/// The same for short blocks, for which a table takes too long, under scales that are powers of two: the
-/// exponents of normal codes are added to that of the scale.
+/// Whether a scale is a power of two that is far from the ends of FP32's range.
+BS_INLINE int is_usual_power(uint32_t bits) {
+  return (bits & 0x7FFFFF) == 0 && (bits >> 23) - 28 < 199;
+}
+
+/// 32 normal codes under a power of two, whose exponent is added.
+BS_INLINE __m512i decode_e4m3_by_power(__m256i codes, uint32_t bits) {
+  const __m512i shifted = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 4);
+  // Without the bias of a code's exponent.
+  return _mm512_add_epi16(
+    _mm512_and_si512(shifted, _mm512_set1_epi16((short)0x87F0)),
+    _mm512_set1_epi16((short)(((bits >> 23) - 7) << 7)));
+}
+
+/// Blocks of 32, for which a table takes too long, under scales that are powers of two: the exponents of normal
+/// codes are added to that of the scale.
 BS_INLINE void decode_e4m3_by_powers(
-  const bs_rule_t *rule, const uint8_t *codes, size_t count, size_t block, const float *scales,
-  uint8_t *values
+  const bs_rule_t *rule, const uint8_t *codes, size_t count, const float *scales, uint8_t *values
 ) {
-  const __m512i kept = _mm512_set1_epi16((short)0x87F0);
-  for (size_t first = 0; first < count; first += block) {
-    const size_t length = count - first < block ? count - first : block;
-    const float scale = *scales++;
-    const uint32_t bits = LOAD(uint32_t, &scale);
-    if (length % 32 != 0 || (bits & 0x7FFFFF) != 0 || !(scale > 0x1p-100f && scale < 0x1p100f)) {
-      decode_float8(
-        BS_E4M3, BS_BFLOAT16, BS_NO_TENSOR_SCALE, rule, codes + first, length, length, &scale,
-        values + 2 * first);
-      continue;
+  for (size_t first = 0; first < count;) {
+    if (rule->ahead && first % 64 == 0) {
+      __builtin_prefetch(codes + first + rule->ahead);
+      __builtin_prefetch(values + 2 * first + rule->ahead, 1);
+      __builtin_prefetch(values + 2 * first + rule->ahead + 64, 1);
     }
-    // Without the bias of a code's exponent.
-    const __m512i exponent = _mm512_set1_epi16((short)(((bits >> 23) - 7) << 7));
-    for (size_t index = first; index < first + length; index += 32) {
-      if (rule->ahead) {
-        __builtin_prefetch(codes + index + rule->ahead);
-        __builtin_prefetch(values + 2 * index + rule->ahead, 1);
-      }
-      const __m256i bytes = _mm256_loadu_si256((const __m256i *)(codes + index));
-      // From the smallest normal code on, up to the largest.
-      const __m256i places = _mm256_sub_epi8(
-        _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F)), _mm256_set1_epi8(8));
-      if (__builtin_expect(_mm256_cmpgt_epu8_mask(places, _mm256_set1_epi8(118)) != 0, 0)) {
-        BS_NAME(bs_decode_e4m3_block)(codes + index, 32, scale, values + 2 * index);
+    if (count - first >= 64) {
+      const uint32_t low = LOAD(uint32_t, scales), high = LOAD(uint32_t, scales + 1);
+      const __m512i some = _mm512_loadu_si512(codes + first);
+      const int is_usual = is_usual_power(low) & is_usual_power(high);
+      if (__builtin_expect(is_usual && unusual_e4m3(some) == 0, 1)) {
+        _mm512_storeu_si512(
+          values + 2 * first, decode_e4m3_by_power(_mm512_castsi512_si256(some), low));
+        _mm512_storeu_si512(
+          values + 2 * first + 64,
+          decode_e4m3_by_power(_mm512_extracti64x4_epi64(some, 1), high));
+        first += 64;
+        scales += 2;
         continue;
       }
-      const __m512i shifted = _mm512_slli_epi16(_mm512_cvtepi8_epi16(bytes), 4);
-      _mm512_storeu_si512(
-        values + 2 * index, _mm512_add_epi16(_mm512_and_si512(shifted, kept), exponent));
     }
+    const size_t length = count - first < 32 ? count - first : 32;
+    if (is_usual_power(LOAD(uint32_t, scales))) {
+      BS_NAME(bs_decode_e4m3_block)(codes + first, length, *scales, values + 2 * first);
+    } else {
+      decode_float8(
+        BS_E4M3, BS_BFLOAT16, BS_NO_TENSOR_SCALE, rule, codes + first, length, length, scales,
+        values + 2 * first);
+    }
+    first += length;
+    scales++;
   }
 }
 
@@ -217,7 +235,7 @@ static void BS_NAME(bs_decode_float8)(
     && rule->tensor_mode == BS_NO_TENSOR_SCALE && (block >= 64 || block == 32)) {
     // A shorter block is not worth a table.
     if (block == 32) {
-      decode_e4m3_by_powers(rule, codes, count, 32, scales, values);
+      decode_e4m3_by_powers(rule, codes, count, scales, values);
     } else {
       decode_e4m3_to_bfloat16(rule, codes, count, block, scales, values);
     }

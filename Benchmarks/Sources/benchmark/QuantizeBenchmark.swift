@@ -114,26 +114,32 @@ struct QuantizeBenchmark: ParsableCommand {
       ("dequantize NVFP4", { try cpu.dequantize(fp4, into: &copy) }),
       ("dequantize MXFP8", { try cpu.dequantize(mx8, into: &copy) }),
     ]
-    let works = all.filter { $0.name == "memcpy" || $0.name.contains(only) }
-    var times = [[Double]](repeating: [], count: works.count)
-    // The portable tier is the reference, which is not made for speed.
-    for _ in 0..<(cpu.tier == .portable ? 1 : rounds) {
-      for (index, work) in works.enumerated() {
-        let start = ContinuousClock.now
-        try work.body()
-        times[index].append(start.duration(to: .now) / .seconds(1))
-      }
-    }
+    let works = all.filter { $0.name.contains(only) && $0.name != "memcpy" }
     print("\(cpu.tier), \(rows)x\(columns) BF16, \(threads) threads: GB/s of BF16, and over memcpy")
-    let medians = times.map { $0.sorted()[$0.count / 2] }
-    // Rounds alternate, so that each ratio is of one state of the machine.
-    for (index, work) in works.enumerated() {
-      let ratios = zip(times[0], times[index]).map { $0 / $1 }.sorted()
-      let name = work.name + String(repeating: " ", count: 26 - work.name.count)
+    for work in works {
+      // One works by turns with memcpy, so that each ratio is of one state of the machine, and the caches hold
+      // as much of what the one reads and writes as of the other.
+      var times: [(memcpy: Double, work: Double)] = []
+      // The portable tier is the reference, which is not made for speed.
+      for round in 0...(cpu.tier == .portable ? 1 : rounds) {
+        let memcpy = try seconds(all[0].body)
+        let work = try seconds(work.body)
+        // The first time is not counted.
+        if round > 0 { times.append((memcpy, work)) }
+      }
+      func rate(_ seconds: [Double]) -> String {
+        column(Double(2 * count) / middle(seconds) * 1e-9, 2)
+      }
       print(
-        name, column(Double(2 * count) / medians[index] * 1e-9, 2),
-        column(ratios[ratios.count / 2], 2))
+        padded(work.name, 26), rate(times.map(\.work)), " of", rate(times.map(\.memcpy)),
+        column(middle(times.map { $0.memcpy / $0.work }), 2))
     }
+  }
+
+  private func seconds(_ body: () throws -> Void) rethrows -> Double {
+    let start = ContinuousClock.now
+    try body()
+    return start.duration(to: .now) / .seconds(1)
   }
 }
 
