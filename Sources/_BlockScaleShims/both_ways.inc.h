@@ -163,18 +163,21 @@ static size_t BS_NAME(bs_encode_strip_rows)(
       if (edges & BS_STRIP_ENDS) __builtin_prefetch(line + columns, 1);
     }
   }
-  for (size_t first = done / 2 / STEP_BLOCKS * STEP_BLOCKS; first < blocks; first += STEP_BLOCKS) {
+  // Blocks are looked at one step before they are encoded, which then waits for nothing.
+  uint64_t extremes[2 * STEP_BLOCKS];
+  size_t scanned = done / 2 / STEP_BLOCKS * STEP_BLOCKS;
+  for (size_t first = scanned; first < blocks; first += STEP_BLOCKS) {
     const size_t end = first + STEP_BLOCKS < blocks ? first + STEP_BLOCKS : blocks;
-    uint64_t extremes[STEP_BLOCKS];
-    for (size_t block = first; block < end; block++) {
-      extremes[block - first] = scan_block(strip, values, stride, row, block);
+    for (; scanned < blocks && scanned < first + 2 * STEP_BLOCKS; scanned++) {
+      extremes[scanned % (2 * STEP_BLOCKS)] = scan_block(strip, values, stride, row, scanned);
     }
     for (size_t block = first; block < end; block++) {
+      const uint64_t own_extremes = extremes[block % (2 * STEP_BLOCKS)];
 #pragma clang loop unroll(full)
       for (int second = 0; second < 2; second++) {
         if (__builtin_expect(2 * block + second < done, 0)) continue;
-        const uint32_t most = extremes[block - first] >> (16 * second) & 0xFFFF;
-        const uint16_t least = (uint16_t)~(extremes[block - first] >> (16 * second + 32));
+        const uint32_t most = own_extremes >> (16 * second) & 0xFFFF;
+        const uint16_t least = (uint16_t)~(own_extremes >> (16 * second + 32));
         const bs_choice_t *choice = &strip->known[most];
         const bs_factor_t *factor = &choice->factor;
         if (__builtin_expect(choice->scale == 0, 0)) {
