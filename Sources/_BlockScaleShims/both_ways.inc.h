@@ -5,9 +5,10 @@
 //
 // Two rows at a time are looked at, copied to a strip of 128 rows that stays in the second level of the
 // cache, and encoded. A full strip is transposed by bytes, so that the two bytes of a column's values
-// come out apart, as the table of a column wants them, and encoded as well. Codes go past the caches: lines of the transpose lie a page apart, and reading each before it is written took
-// longer than all the arithmetic. Scale and table of a block are looked up by its maximum here, a few
-// blocks after they were looked at, so that reading never waits for a whole row to be encoded.
+// come out apart, as the table of a column wants them, and encoded as well. Codes go past the caches:
+// lines of the transpose lie a page apart, and reading each before it is written took longer than all
+// the arithmetic. Scale and table of a block are looked up by its maximum here, a few blocks after they
+// were looked at, so that reading never waits for a whole row to be encoded.
 
 #if defined(BS_AVX512)
 

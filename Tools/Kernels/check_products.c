@@ -124,15 +124,29 @@ static void check(bs_codes_t format, bs_scales_t place, bool powers, int block, 
   float a[DEPTH * 16], few[ROWS * DEPTH], c[16 * 32];
   checked()->pack_rows(&source, 0, tile_rows, DEPTH, a);
   checked()->decode_rows(&source, 0, ROWS, few, DEPTH);
-  for (int path = 0; path < 2; path++) {
-    if (path == 0) {
+  bs_few_rows_t rows = {.x = few, .x_stride = DEPTH, .rows = ROWS};
+  bs_digits_t digits[ROWS][DEPTH / 8];
+  enum { TILE, FEW_ROWS, DIGITS };
+  static const char *const names[] = {"tile", "few rows", "digits"};
+  for (int path = TILE; path <= DIGITS; path++) {
+    if (path == TILE) {
       checked()->multiply(a, panel, DEPTH, &promotion, c, 32, false);
     } else if (place == BS_SCALES_BY_K || (place == BS_SCALES_BY_OUTPUT && promotion_depth)) {
       break;
+    } else if (path == FEW_ROWS) {
+      checked()->multiply_rows(&rows, &columns, DEPTH, &promotion, c, 32);
+    } else if (!checked()->split_row || format != BS_CODES_E2M1 || place != BS_SCALES_BY_OUTPUT) {
+      break;
     } else {
-      checked()->multiply_rows(few, DEPTH, ROWS, &columns, DEPTH, &promotion, c);
+      rows.digits = digits[0];
+      rows.digits_stride = DEPTH / 8;
+      for (int m = 0; m < ROWS; m++) {
+        rows.digits_count[m] =
+          checked()->split_row(few + m * DEPTH, DEPTH, digits[m], DEPTH / 8);
+      }
+      checked()->multiply_digits(&rows, &columns, 1, DEPTH, c, 32);
     }
-    for (int m = 0; m < (path == 0 ? tile_rows : ROWS); m++) {
+    for (int m = 0; m < (path == TILE ? tile_rows : ROWS); m++) {
       for (int n = 0; n < 16; n++) {
         double sum = 0, magnitude = 0;
         for (int k = 0; k < DEPTH; k++) {
@@ -143,8 +157,7 @@ static void check(bs_codes_t format, bs_scales_t place, bool powers, int block, 
           sum += term;
           magnitude += fabs(term);
         }
-        expect_near(
-          c[m * (path == 0 ? 32 : 16) + n], sum, magnitude, path == 0 ? "tile" : "few rows");
+        expect_near(c[m * 32 + n], sum, magnitude, names[path]);
       }
     }
   }

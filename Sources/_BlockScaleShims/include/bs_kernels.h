@@ -182,7 +182,8 @@ typedef struct {
   /// at most 128 values.
   size_t (*_Nonnull quantize_e2m1)(
     const bs_rule_t *_Nonnull rule, const uint16_t *_Nonnull values, size_t count, size_t block,
-    const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table, uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
+    const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table,
+    uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
     bs_errors_t *_Nullable errors);
 
   /// Encodes two rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes, stores their
