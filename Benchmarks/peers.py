@@ -404,7 +404,7 @@ def main():
             ("train", train, "training steps of a Llama beside torch and transformers")):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("--k", type=int, default=4096)
-        command.add_argument("--threads", type=int, default=os.cpu_count())
+        command.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
         command.add_argument("--rounds", type=int, default=41 if function is products else 9)
         command.set_defaults(run=function)
         if function is train:
