@@ -103,14 +103,14 @@ struct Product<Kernels: TileKernels>: Sendable {
     let result = Result(
       values: values, format: format, adds: adds, factor: factor, outputScales: outputScales,
       bias: bias ?? [])
-    let format = right.format
+    let stored = right.format
     let takesDigits =
-      format.codes == BS_CODES_E2M1 && format.scalePlace == BS_SCALES_BY_OUTPUT
+      stored.codes == BS_CODES_E2M1 && stored.scalePlace == BS_SCALES_BY_OUTPUT
       && kernels.fewRowsInDigits > 0
     // Scales folded into columns and scales of partial sums together need tiles.
     let needsTiles =
-      format.scalePlace != BS_SCALES_NONE
-      && (format.scalePlace != BS_SCALES_BY_OUTPUT || partDepth != nil)
+      stored.scalePlace != BS_SCALES_NONE
+      && (stored.scalePlace != BS_SCALES_BY_OUTPUT || partDepth != nil)
     if needsTiles || leftRows.count > (takesDigits ? kernels.fewRowsInDigits : kernels.fewRows) {
       multiplyTiles(result)
     } else {

@@ -97,6 +97,16 @@ typedef struct {
   int32_t power_offset;
 } bs_rows_t;
 
+/// Pairs of rows of BF16 values, whose columns are the outputs, as columns of sixteen outputs.
+void bs_pack_row_pairs(
+  const uint16_t *first, const uint16_t *second, ptrdiff_t outputs, uint32_t *words,
+  ptrdiff_t block_stride);
+
+/// The transpose of a matrix of 16-bit values; strides are in values.
+void bs_transpose_16_bit(
+  const uint16_t *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *to,
+  ptrdiff_t to_stride);
+
 // MARK: a few rows
 
 /// Up to sixteen values of a row as whole multiples of `2 * unit`, in three digits of eight bits with a sign.
@@ -123,16 +133,6 @@ typedef struct {
   ptrdiff_t digits_stride;
   ptrdiff_t digits_count[4];
 } bs_few_rows_t;
-
-/// Pairs of rows of BF16 values, whose columns are the outputs, as columns of sixteen outputs.
-void bs_pack_row_pairs(
-  const uint16_t *first, const uint16_t *second, ptrdiff_t outputs, uint32_t *words,
-  ptrdiff_t block_stride);
-
-/// The transpose of a matrix of 16-bit values; strides are in values.
-void bs_transpose_16_bit(
-  const uint16_t *from, ptrdiff_t from_stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *to,
-  ptrdiff_t to_stride);
 
 // MARK: pairs of BF16
 
