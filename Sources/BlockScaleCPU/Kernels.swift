@@ -119,19 +119,19 @@ extension bs_factor_t {
     let factor = choice.factor
     let erases: UInt32 = choice.isErased ? 1 : 0
     guard divides else {
-      unsafe self.init(multiplier: factor, divisor: 0, least: 0, erases: erases, table: nil)
+      unsafe self.init(multiplier: factor, divisor: 0, least: .max, erases: erases, table: nil)
       return
     }
     let reciprocal = 1 / factor
     if factor > 0, reciprocal.isFinite, factor.significandBitPattern == 0, factor.isNormal {
       // The reciprocal of a power of two is exact.
-      unsafe self.init(multiplier: reciprocal, divisor: 0, least: 0, erases: erases, table: nil)
+      unsafe self.init(multiplier: reciprocal, divisor: 0, least: .max, erases: erases, table: nil)
     } else if factor > 0x1p-60, factor < 0x1p60, maximum * reciprocal < 0x1p60 {
       // Far from the ends of the range, so that all remainders that matter are exact.
       unsafe self.init(
-        multiplier: reciprocal, divisor: factor, least: 0, erases: erases, table: nil)
+        multiplier: reciprocal, divisor: factor, least: .max, erases: erases, table: nil)
     } else {
-      unsafe self.init(multiplier: 0, divisor: factor, least: 0, erases: erases, table: nil)
+      unsafe self.init(multiplier: 0, divisor: factor, least: .max, erases: erases, table: nil)
     }
   }
 }

@@ -8,6 +8,8 @@ struct StripLayout {
   /// The rows of a strip, which are also the values of its blocks.
   static let rowCount = 128
   static let columnCount = Int(BS_STRIP_COLUMNS)
+  /// The rows that are encoded at a time.
+  static let rowsAtOnce = Int(BS_STRIP_ROWS_AT_ONCE)
 
   private let columnMaxima, columnMinima, rowRests, columnRests, scales: Int
   let byteCount: Int
@@ -98,7 +100,7 @@ extension PanelRun {
         let edges =
           (done == 0 ? BS_STRIP_BEGINS : 0)
           | (some.upperBound == columns.upperBound ? BS_STRIP_ENDS : 0)
-        for row in stride(from: 0, to: StripLayout.rowCount, by: 2) {
+        for row in stride(from: 0, to: StripLayout.rowCount, by: StripLayout.rowsAtOnce) {
           unsafe encodeRows(first + row, some, of: &part, row, edges: Int32(edges))
         }
         unsafe encodeColumns(
@@ -172,7 +174,7 @@ extension PanelRun {
   /// The columns of one strip that are transposed and chosen for at once.
   private static let columnsAtOnce = 8
 
-  /// Two rows of the matrix, which are also rows of the strip.
+  /// A few rows of the matrix, which are also rows of the strip.
   private mutating func encodeRows(
     _ row: Int, _ columns: Range<Int>, of strip: inout bs_strip_t, _ stripRow: Int, edges: Int32
   ) {
@@ -180,7 +182,8 @@ extension PanelRun {
       preconditionFailure("The tier has no kernels for strips")
     }
     let width = rule.scaleFormat.byteCount
-    let blocks = 2 * columns.count / block
+    let height = StripLayout.rowsAtOnce
+    let blocks = height * columns.count / block
     let firstScale = row * blockCount + columns.lowerBound / block
     var done = 0
     var own: UnsafeMutablePointer<bs_factor_t>?
@@ -193,7 +196,7 @@ extension PanelRun {
           .assumingMemoryBound(to: UInt8.self), blockCount * width,
         codes(row, columns.lowerBound), panel.columns, edges, workspace.maxima)
       guard done < blocks else { return }
-      let place = (row: row + done % 2, column: columns.lowerBound + done / 2 * block)
+      let place = (row: row + done % height, column: columns.lowerBound + done / height * block)
       // Blocks to be erased are known by their factors.
       _ = unsafe choose(
         at: 0, scaleIndex: place.row * blockCount + place.column / block, in: panel.scales,

@@ -3,18 +3,20 @@
 // Both orientations of 8-bit codes from one read of the values: E4M3 from BF16 in blocks of one row, and the
 // transposition of the codes of square blocks.
 //
-// Two rows at a time are looked at, copied to a strip of 128 rows that stays in the second level of the
-// cache, and encoded. A full strip is transposed by bytes, so that the two bytes of a column's values
-// come out apart, as the table of a column wants them, and encoded as well. Codes go past the caches:
-// lines of the transpose lie a page apart, and reading each before it is written took longer than all
-// the arithmetic. Scale and table of a block are looked up by its maximum here, a few blocks after they
-// were looked at, so that reading never waits for a whole row to be encoded.
+// Four rows at a time are looked at, copied to a strip of 128 rows that stays in the second level of the
+// cache, and encoded. On their way to the strip pieces of eight columns are brought together, a register
+// of them from each four rows, so that a column's values lie in 2 KB. A full strip is transposed by bytes;
+// the two bytes of a column's values come out apart, as the table of a column wants them, and are encoded
+// as well. Codes go past the caches: lines of the transpose lie a page apart, and reading each before it is
+// written took longer than all the arithmetic. Scale and table of a block are looked up by its maximum
+// here, a few blocks after they were looked at, so that reading never waits for a whole row to be encoded.
 
 #if defined(BS_AVX512)
 
 enum {
   STRIP_ROWS = 128,
   PITCH = BS_STRIP_PITCH,
+  ROWS = BS_STRIP_ROWS_AT_ONCE,
   /// The blocks of a row that are looked at before they are encoded.
   STEP_BLOCKS = 2,
 };
@@ -23,28 +25,46 @@ enum {
 typedef struct {
   /// How many bytes of a line belong to the run before.
   size_t offset;
-  __m512i rotation;
+  /// Brings a run into order and turns it by `offset`.
+  __m512i places;
   __mmask64 own;
 } lines_t;
 
-BS_INLINE lines_t lines_at(const uint8_t *codes) {
-  const __m512i places = _mm512_setr_epi64(
+/// The bytes of a register from the first to the last one.
+BS_INLINE __m512i natural_order(void) {
+  return _mm512_setr_epi64(
     0x0706050403020100, 0x0F0E0D0C0B0A0908, 0x1716151413121110, 0x1F1E1D1C1B1A1918,
     0x2726252423222120, 0x2F2E2D2C2B2A2928, 0x3736353433323130, 0x3F3E3D3C3B3A3938);
+}
+
+/// Where the codes of a row lie that come from `tabulated64`.
+BS_INLINE __m512i tabulated_order(void) {
+  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), natural_order());
+}
+
+/// Where the codes of a column lie whose rows are in turn in the quarters of a register.
+BS_INLINE __m512i column_order(void) {
+  return _mm512_setr_epi64(
+    0x3121110130201000, 0x3323130332221202, 0x3525150534241404, 0x3727170736261606,
+    0x3929190938281808, 0x3B2B1B0B3A2A1A0A, 0x3D2D1D0D3C2C1C0C, 0x3F2F1F0F3E2E1E0E);
+}
+
+/// - Parameter order: The places of a run's codes in the register that holds them.
+BS_INLINE lines_t lines_at(const uint8_t *codes, __m512i order) {
   const size_t offset = (size_t)codes & 63;
-  return (lines_t){
-    offset, _mm512_sub_epi8(places, _mm512_set1_epi8((char)offset)), ~(uint64_t)0 << offset};
+  const __m512i turned = _mm512_sub_epi8(natural_order(), _mm512_set1_epi8((char)offset));
+  return (lines_t){offset, _mm512_permutexvar_epi8(turned, order), ~(uint64_t)0 << offset};
 }
 
 /// Completes a line by the first of 64 codes and keeps the others. The first line of all gets no other
 /// bytes than these.
 BS_INLINE void write_line(
-  const lines_t *lines, uint8_t *codes, __m512i run, uint8_t *rest, int is_first
+  const lines_t *lines, uint8_t *codes, __m512i run, __m512i *rest, int is_first
 ) {
   uint8_t *line = codes - lines->offset;
-  const __m512i rotated = _mm512_permutexvar_epi8(lines->rotation, run);
-  const __m512i all = _mm512_mask_blend_epi8(lines->own, _mm512_load_si512(rest), rotated);
-  _mm512_store_si512(rest, rotated);
+  const __m512i turned = _mm512_permutexvar_epi8(lines->places, run);
+  const __m512i all = _mm512_mask_blend_epi8(lines->own, *rest, turned);
+  *rest = turned;
   if (is_first && lines->offset != 0) {
     _mm512_mask_storeu_epi8(line, lines->own, all);
   } else {
@@ -53,16 +73,18 @@ BS_INLINE void write_line(
 }
 
 /// Writes what is left after the last 64 codes, which end at `end`.
-BS_INLINE void write_rest(const lines_t *lines, uint8_t *end, const uint8_t *rest) {
+BS_INLINE void write_rest(const lines_t *lines, uint8_t *end, const void *rest) {
   _mm512_mask_storeu_epi8(end - lines->offset, ~lines->own, _mm512_load_si512(rest));
 }
 
-/// Stores the code of a scale.
-BS_INLINE void store_scale(const bs_strip_t *strip, uint8_t *scales, size_t index, uint32_t code) {
-  switch (strip->scale_bytes) {
-  case 4: STORE(scales + 4 * index, code); break;
-  case 2: STORE(scales + 2 * index, (uint16_t)code); break;
-  default: scales[index] = (uint8_t)code;
+/// Stores the code of a scale of so many bytes.
+BS_INLINE void store_scale(size_t bytes, uint8_t *scales, size_t index, uint32_t code) {
+  if (__builtin_expect(bytes == 4, 1)) {
+    STORE(scales + 4 * index, code);
+  } else if (bytes == 2) {
+    STORE(scales + 2 * index, (uint16_t)code);
+  } else {
+    scales[index] = (uint8_t)code;
   }
 }
 
@@ -79,147 +101,188 @@ static __attribute__((noinline)) void BS_NAME(bs_encode_other_block)(
   }
 }
 
-/// Whether all codes of a block are in its table.
-BS_INLINE int is_tabulated(const bs_factor_t *factor, uint16_t minimum) {
-  return factor->table && minimum >= factor->least;
+/// Four registers whose quarters change places with each other, as rows and columns do.
+BS_INLINE void transpose_quarters(const __m512i *rows, __m512i *columns) {
+  const __m512i lower0 = _mm512_shuffle_i64x2(rows[0], rows[1], 0x44);
+  const __m512i lower1 = _mm512_shuffle_i64x2(rows[2], rows[3], 0x44);
+  const __m512i upper0 = _mm512_shuffle_i64x2(rows[0], rows[1], 0xEE);
+  const __m512i upper1 = _mm512_shuffle_i64x2(rows[2], rows[3], 0xEE);
+  columns[0] = _mm512_shuffle_i64x2(lower0, lower1, 0x88);
+  columns[1] = _mm512_shuffle_i64x2(lower0, lower1, 0xDD);
+  columns[2] = _mm512_shuffle_i64x2(upper0, upper1, 0x88);
+  columns[3] = _mm512_shuffle_i64x2(upper0, upper1, 0xDD);
 }
 
-/// The largest and, complemented, the smallest magnitudes of two blocks, from as many registers each.
-BS_INLINE __m128i fold_extremes(
-  __m512i first_most, __m512i first_least, __m512i second_most, __m512i second_least
-) {
-#define LOWER(a, b) _mm512_shuffle_i64x2(a, b, 0x44)
-#define UPPER(a, b) _mm512_shuffle_i64x2(a, b, 0xEE)
-  const __m512i ones = _mm512_set1_epi32(-1);
-  const __m512i not_first = _mm512_xor_si512(first_least, ones);
-  const __m512i not_second = _mm512_xor_si512(second_least, ones);
-  const __m512i first =
-    _mm512_max_epu16(LOWER(first_most, not_first), UPPER(first_most, not_first));
-  const __m512i second =
-    _mm512_max_epu16(LOWER(second_most, not_second), UPPER(second_most, not_second));
-#undef LOWER
-#undef UPPER
-  // Each of the four in a quarter of a register.
+/// Words of four registers, those of each in a quarter of one.
+#define FOLD(operation, rows, result)                                                              \
+  do {                                                                                             \
+    const __m512i first = operation(                                                               \
+      _mm512_shuffle_i64x2((rows)[0], (rows)[1], 0x44),                                            \
+      _mm512_shuffle_i64x2((rows)[0], (rows)[1], 0xEE));                                           \
+    const __m512i second = operation(                                                              \
+      _mm512_shuffle_i64x2((rows)[2], (rows)[3], 0x44),                                            \
+      _mm512_shuffle_i64x2((rows)[2], (rows)[3], 0xEE));                                           \
+    result = operation(                                                                            \
+      _mm512_shuffle_i64x2(first, second, 0x88), _mm512_shuffle_i64x2(first, second, 0xDD));       \
+  } while (0)
+
+/// The largest and, complemented, the smallest magnitudes of blocks of `ROWS` rows.
+BS_INLINE __m128i fold_extremes(const __m512i *most, const __m512i *least) {
+  __m512i maxima, minima;
+  FOLD(_mm512_max_epu16, most, maxima);
+  FOLD(_mm512_min_epu16, least, minima);
+  minima = _mm512_xor_si512(minima, _mm512_set1_epi32(-1));
   __m512i all = _mm512_max_epu16(
-    _mm512_shuffle_i64x2(first, second, 0x88), _mm512_shuffle_i64x2(first, second, 0xDD));
-  all = _mm512_max_epu16(all, _mm512_shuffle_epi32(all, 0x4E));
+    _mm512_unpacklo_epi64(maxima, minima), _mm512_unpackhi_epi64(maxima, minima));
   all = _mm512_max_epu16(all, _mm512_shuffle_epi32(all, 0xB1));
   all = _mm512_max_epu16(all, _mm512_rol_epi32(all, 16));
-  // Maxima of both blocks, then minima.
-  const __m512i order = _mm512_setr_epi64(0x0018000800100000, 0, 0, 0, 0, 0, 0, 0);
+  // Of each quarter the first word, then the fifth one.
+  const __m512i order =
+    _mm512_setr_epi64(0x0018001000080000, 0x001C0014000C0004, 0, 0, 0, 0, 0, 0);
   return _mm512_castsi512_si128(_mm512_permutexvar_epi16(order, all));
 }
 
-/// Looks at one block of two rows, which are also copied to the strip. The extremes are those of
+/// Looks at one block of `ROWS` rows, which are also copied to the strip. The extremes are those of
 /// `fold_extremes`.
-BS_INLINE uint64_t scan_block(
+BS_INLINE __m128i scan_block(
   const bs_strip_t *strip, const uint8_t *values, size_t stride, size_t row, size_t block
 ) {
   const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
-  uint8_t *copy = strip->rows + row * PITCH;
-  uint16_t *most = strip->column_maxima, *least = strip->column_minima;
-  __m512i first_most, first_least, second_most, second_least;
+  // The groups of eight columns lie `PITCH` apart, in each of them 64 bytes of every four rows.
+  uint8_t *copy = strip->rows + STRIP_ROWS / 8 * block * PITCH + 64 / ROWS * row;
+  uint16_t *column_most = strip->column_maxima + STRIP_ROWS * block;
+  uint16_t *column_least = strip->column_minima + STRIP_ROWS * block;
+  __m512i most[ROWS], least[ROWS];
 #pragma clang loop unroll(full)
   for (int quarter = 0; quarter < 4; quarter++) {
-    const size_t column = STRIP_ROWS * block + 32 * quarter;
-    const uint8_t *from = values + 2 * column;
-    // The next two rows lie on pages of their own, which no hardware foresees. The second one of them
-    // is fetched while blocks are encoded.
-    __builtin_prefetch(from + 2 * stride);
-    __m512i a = _mm512_loadu_si512(from);
-    __m512i b = _mm512_loadu_si512(from + stride);
-    _mm512_store_si512(copy + 2 * column, a);
-    _mm512_store_si512(copy + PITCH + 2 * column, b);
-    a = _mm512_and_si512(a, magnitude);
-    b = _mm512_and_si512(b, magnitude);
-    first_most = quarter ? _mm512_max_epu16(first_most, a) : a;
-    first_least = quarter ? _mm512_min_epu16(first_least, a) : a;
-    second_most = quarter ? _mm512_max_epu16(second_most, b) : b;
-    second_least = quarter ? _mm512_min_epu16(second_least, b) : b;
-    __m512i larger = _mm512_max_epu16(a, b), smaller = _mm512_min_epu16(a, b);
-    if (row > 0) {
-      larger = _mm512_max_epu16(_mm512_load_si512(most + column), larger);
-      smaller = _mm512_min_epu16(_mm512_load_si512(least + column), smaller);
+    const uint8_t *from = values + 2 * STRIP_ROWS * block + 64 * quarter;
+    __m512i rows[ROWS], groups[4];
+#pragma clang loop unroll(full)
+    for (int index = 0; index < ROWS; index++) {
+      rows[index] = _mm512_loadu_si512(from + index * stride);
+      // The next rows lie on pages of their own, which no hardware foresees. Half of them are fetched
+      // while blocks are encoded.
+      if (index < ROWS / 2) __builtin_prefetch(from + (ROWS + index) * stride);
     }
-    _mm512_store_si512(most + column, larger);
-    _mm512_store_si512(least + column, smaller);
+    transpose_quarters(rows, groups);
+#pragma clang loop unroll(full)
+    for (int index = 0; index < 4; index++) {
+      _mm512_store_si512(copy + (4 * quarter + index) * PITCH, groups[index]);
+      rows[index] = _mm512_and_si512(rows[index], magnitude);
+      most[index] = quarter ? _mm512_max_epu16(most[index], rows[index]) : rows[index];
+      least[index] = quarter ? _mm512_min_epu16(least[index], rows[index]) : rows[index];
+    }
+    __m512i larger = _mm512_max_epu16(
+      _mm512_max_epu16(rows[0], rows[1]), _mm512_max_epu16(rows[2], rows[3]));
+    __m512i smaller = _mm512_min_epu16(
+      _mm512_min_epu16(rows[0], rows[1]), _mm512_min_epu16(rows[2], rows[3]));
+    if (row > 0) {
+      larger = _mm512_max_epu16(_mm512_load_si512(column_most + 32 * quarter), larger);
+      smaller = _mm512_min_epu16(_mm512_load_si512(column_least + 32 * quarter), smaller);
+    }
+    _mm512_store_si512(column_most + 32 * quarter, larger);
+    _mm512_store_si512(column_least + 32 * quarter, smaller);
   }
-  return (uint64_t)_mm_cvtsi128_si64(
-    fold_extremes(first_most, first_least, second_most, second_least));
+  return fold_extremes(most, least);
+}
+
+/// One block, as two runs in the order of `tabulated64`.
+BS_INLINE void encode_block_of_strip(
+  const bs_rule_t *rule, const uint8_t *values, const bs_factor_t *factor, uint16_t minimum,
+  __m512i *runs
+) {
+  if (__builtin_expect(minimum >= factor->least, 1)) {
+    const __m512i low = _mm512_loadu_si512(factor->table);
+    const __m512i high = _mm512_loadu_si512(factor->table + 64);
+    for (int half = 0; half < 2; half++) {
+      runs[half] = tabulated64(
+        _mm512_loadu_si512(values + 128 * half), _mm512_loadu_si512(values + 128 * half + 64), low,
+        high);
+    }
+  } else {
+    _Alignas(64) uint8_t codes[STRIP_ROWS];
+    BS_NAME(bs_encode_other_block)(rule, values, factor, codes);
+    // As if they had come by the table.
+    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    for (int half = 0; half < 2; half++) {
+      runs[half] = _mm512_permutexvar_epi64(order, _mm512_load_si512(codes + 64 * half));
+    }
+  }
 }
 
 static size_t BS_NAME(bs_encode_strip_rows)(
-  const bs_rule_t *rule, const bs_strip_t *strip, const void *values, size_t stride, size_t row,
+  const bs_rule_t *rule, const bs_strip_t *all, const void *values, size_t stride, size_t row,
   size_t columns, size_t done, const bs_factor_t *own, uint8_t *scales, size_t scale_stride,
   uint8_t *codes, size_t code_stride, int edges, uint32_t *maximum
 ) {
+  // Of its own, so that no store can be one to it.
+  const bs_strip_t strip = *all;
   const size_t blocks = columns / STRIP_ROWS;
-  const lines_t lines = lines_at(codes);
+  const lines_t lines = lines_at(codes, tabulated_order());
   const int begins = edges & BS_STRIP_BEGINS;
   if (lines.offset != 0 && done == 0) {
     // Lines that are shared with what lies beside these rows have to be read.
-    for (size_t next = 2; next < 4; next++) {
+    for (size_t next = ROWS; next < 2 * ROWS; next++) {
       uint8_t *line = codes + next * code_stride - lines.offset;
       if (begins) __builtin_prefetch(line, 1);
       if (edges & BS_STRIP_ENDS) __builtin_prefetch(line + columns, 1);
     }
   }
+  __m512i *waiting = (__m512i *)strip.row_rests + row;
+  __m512i rests[ROWS];
+#pragma clang loop unroll(full)
+  for (int index = 0; index < ROWS; index++) rests[index] = waiting[index];
   // Blocks are looked at one step before they are encoded, which then waits for nothing.
-  uint64_t extremes[2 * STEP_BLOCKS];
-  size_t scanned = done / 2 / STEP_BLOCKS * STEP_BLOCKS;
+  _Alignas(16) uint16_t extremes[2 * STEP_BLOCKS][2 * ROWS];
+  size_t scanned = done / ROWS / STEP_BLOCKS * STEP_BLOCKS;
   for (size_t first = scanned; first < blocks; first += STEP_BLOCKS) {
     const size_t end = first + STEP_BLOCKS < blocks ? first + STEP_BLOCKS : blocks;
     for (; scanned < blocks && scanned < first + 2 * STEP_BLOCKS; scanned++) {
-      extremes[scanned % (2 * STEP_BLOCKS)] = scan_block(strip, values, stride, row, scanned);
+      _mm_store_si128(
+        (__m128i *)extremes[scanned % (2 * STEP_BLOCKS)],
+        scan_block(&strip, values, stride, row, scanned));
     }
     for (size_t block = first; block < end; block++) {
-      const uint64_t own_extremes = extremes[block % (2 * STEP_BLOCKS)];
+      const uint16_t *found = extremes[block % (2 * STEP_BLOCKS)];
+      const uint8_t *from = (const uint8_t *)values + 2 * STRIP_ROWS * block;
 #pragma clang loop unroll(full)
-      for (int second = 0; second < 2; second++) {
-        if (__builtin_expect(2 * block + second < done, 0)) continue;
-        const uint32_t most = own_extremes >> (16 * second) & 0xFFFF;
-        const uint16_t least = (uint16_t)~(own_extremes >> (16 * second + 32));
-        const bs_choice_t *choice = &strip->known[most];
+      for (int index = 0; index < ROWS; index++) {
+        if (__builtin_expect(ROWS * block + index < done, 0)) continue;
+        const bs_choice_t *choice = &strip.known[found[index]];
         const bs_factor_t *factor = &choice->factor;
         if (__builtin_expect(choice->scale == 0, 0)) {
-          if (!own || 2 * block + second > done) {
-            *maximum = most;
-            return 2 * block + second;
+          if (!own || ROWS * block + index > done) {
+            *maximum = found[index];
+            done = ROWS * block + index;
+            goto stop;
           }
           factor = own;
         } else {
-          store_scale(strip, scales + second * scale_stride, block, ~choice->scale);
+          store_scale(
+            strip.scale_bytes, scales + index * scale_stride, block, ~choice->scale);
         }
-        const uint8_t *ahead = (const uint8_t *)values + 3 * stride + 2 * STRIP_ROWS * block;
-        __builtin_prefetch(ahead + STRIP_ROWS * second);
-        __builtin_prefetch(ahead + STRIP_ROWS * second + 64);
-        const uint8_t *from = strip->rows + (row + second) * PITCH + 2 * STRIP_ROWS * block;
-        __m512i half[2];
-        if (__builtin_expect(is_tabulated(factor, least), 1)) {
-          const __m512i low = _mm512_loadu_si512(factor->table);
-          const __m512i high = _mm512_loadu_si512(factor->table + 64);
-          half[0] =
-            tabulated64(_mm512_load_si512(from), _mm512_load_si512(from + 64), low, high);
-          half[1] = tabulated64(
-            _mm512_load_si512(from + 128), _mm512_load_si512(from + 192), low, high);
-        } else {
-          _Alignas(64) uint8_t other[STRIP_ROWS];
-          BS_NAME(bs_encode_other_block)(rule, from, factor, other);
-          half[0] = _mm512_load_si512(other);
-          half[1] = _mm512_load_si512(other + 64);
-        }
-        uint8_t *to = codes + second * code_stride + STRIP_ROWS * block;
-        uint8_t *rest = strip->row_rests + 64 * (row + second);
-        write_line(&lines, to, half[0], rest, begins && block == 0);
-        write_line(&lines, to + 64, half[1], rest, 0);
+        const uint8_t *ahead = from + (ROWS + ROWS / 2 + index / 2) * stride + 128 * (index % 2);
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + 64);
+        __m512i runs[2];
+        encode_block_of_strip(
+          rule, from + index * stride, factor, (uint16_t)~found[ROWS + index], runs);
+        uint8_t *to = codes + index * code_stride + STRIP_ROWS * block;
+        write_line(&lines, to, runs[0], &rests[index], begins && block == 0);
+        write_line(&lines, to + 64, runs[1], &rests[index], 0);
       }
     }
   }
   if ((edges & BS_STRIP_ENDS) && lines.offset != 0) {
-    write_rest(&lines, codes + columns, strip->row_rests + 64 * row);
-    write_rest(&lines, codes + code_stride + columns, strip->row_rests + 64 * (row + 1));
+    for (int index = 0; index < ROWS; index++) {
+      write_rest(&lines, codes + index * code_stride + columns, &rests[index]);
+    }
   }
-  return 2 * blocks;
+  done = ROWS * blocks;
+stop:
+#pragma clang loop unroll(full)
+  for (int index = 0; index < ROWS; index++) waiting[index] = rests[index];
+  return done;
 }
 
 /// Sixteen bytes into one quarter of a register: the compiler would join halves by an instruction that
@@ -228,19 +291,23 @@ static size_t BS_NAME(bs_encode_strip_rows)(
   __asm__("vbroadcasti32x4 %1, %0%{%2%}"                                                           \
     : "+v"(quarters) : "m"(*(const __m128i *)(address)), "Yk"((__mmask16)(mask)))
 
-/// 64 rows of sixteen bytes: the first byte of all rows, then the second one, and so on.
-BS_INLINE void transpose_bytes_of_rows(const uint8_t *rows, __m512i *bytes) {
-  __m512i next[16];
+/// 64 rows of sixteen bytes, those of rows 16 apart in the quarters of a register.
+BS_INLINE void load_rows(const uint8_t *rows, __m512i *bytes) {
 #pragma clang loop unroll(full)
   for (int row = 0; row < 16; row++) {
-    // Rows 16 apart lie in the quarters of a register.
     __m512i pieces =
-      _mm512_castsi128_si512(_mm_load_si128((const __m128i *)(rows + row * PITCH)));
+      _mm512_zextsi128_si512(_mm_load_si128((const __m128i *)(rows + row * PITCH)));
     INSERT_QUARTER(pieces, rows + (row + 16) * PITCH, 0x00F0);
     INSERT_QUARTER(pieces, rows + (row + 32) * PITCH, 0x0F00);
     INSERT_QUARTER(pieces, rows + (row + 48) * PITCH, 0xF000);
     bytes[row] = pieces;
   }
+}
+
+/// The first bytes of all quarters of sixteen registers, then the second ones, and so on; within a quarter
+/// in the order of the registers.
+BS_INLINE void interleave_bytes(__m512i *bytes) {
+  __m512i next[16];
 #pragma clang loop unroll(full)
   for (int round = 0; round < 4; round++) {
 #pragma clang loop unroll(full)
@@ -317,15 +384,17 @@ BS_INLINE void encode_eight_columns(
 ) {
   // For columns without a table.
   static const uint8_t no_table[128];
+  __m512i *rests = (__m512i *)strip->column_rests + column;
   for (int half = 0; half < 2; half++) {
-    const uint8_t *from = strip->rows + 64 * half * PITCH + 2 * column;
-    // A quarter of the next 32 columns' lines, which the second level of the cache holds.
-    const uint8_t *next =
-      strip->rows + (column % 32 * 4 + 16 * half) * PITCH + 2 * (column / 32 * 32) + 64;
-#pragma clang loop unroll(full)
-    for (int row = 0; row < 16; row++) __builtin_prefetch(next + row * PITCH);
+    const uint8_t *from = strip->rows + column / 8 * PITCH + STRIP_ROWS / ROWS / 2 * 64 * half;
     __m512i bytes[16];
-    transpose_bytes_of_rows(from, bytes);
+#pragma clang loop unroll(full)
+    for (int index = 0; index < 16; index++) {
+      // The next columns, which the second level of the cache holds.
+      __builtin_prefetch(from + PITCH + 64 * index);
+      bytes[index] = _mm512_load_si512(from + 64 * index);
+    }
+    interleave_bytes(bytes);
 #pragma clang loop unroll(full)
     for (int index = 0; index < 8; index++) {
       const uint8_t *table = factors[index]->table;
@@ -342,24 +411,48 @@ BS_INLINE void encode_eight_columns(
         run = _mm512_load_si512(other);
       }
       write_line(
-        lines, codes + index * stride + 64 * half, run,
-        strip->column_rests + 64 * (column + index), is_first && half == 0);
+        lines, codes + index * stride + 64 * half, run, rests + index, is_first && half == 0);
     }
   }
 }
 
 static __attribute__((noinline)) void BS_NAME(bs_encode_eight_rare_columns)(
   const bs_rule_t *rule, const bs_strip_t *strip, const lines_t *lines, size_t column,
-  const bs_factor_t *const *factors, unsigned others, uint8_t *codes, size_t stride, int is_first
+  const bs_factor_t *const *factors, uint8_t *codes, size_t stride, int is_first
 ) {
+  unsigned others = 0;
+  for (int index = 0; index < 8; index++) {
+    others |= (unsigned)(strip->column_minima[column + index] < factors[index]->least) << index;
+  }
   encode_eight_columns(rule, strip, lines, column, factors, others, codes, stride, is_first);
 }
 
+/// What becomes of eight columns, whose scales are stored, if all of them are known.
+typedef enum { COLUMNS_UNKNOWN, COLUMNS_RARE, COLUMNS_TABULATED } columns_t;
+
+BS_INLINE columns_t choose_eight_columns(
+  const bs_strip_t *strip, size_t column, size_t scale_bytes, uint8_t *scales,
+  const bs_factor_t **factors
+) {
+  int is_rare = 0;
+#pragma clang loop unroll(disable)
+  for (size_t index = 0; index < 8; index++) {
+    const bs_choice_t *choice = &strip->known[strip->column_maxima[column + index]];
+    if (__builtin_expect(choice->scale == 0, 0)) return COLUMNS_UNKNOWN;
+    store_scale(scale_bytes, scales, column + index, ~choice->scale);
+    is_rare |= strip->column_minima[column + index] < choice->factor.least;
+    factors[index] = &choice->factor;
+  }
+  return is_rare ? COLUMNS_RARE : COLUMNS_TABULATED;
+}
+
 static size_t BS_NAME(bs_encode_strip_columns)(
-  const bs_rule_t *rule, const bs_strip_t *strip, size_t columns, size_t done,
+  const bs_rule_t *rule, const bs_strip_t *all, size_t columns, size_t done,
   const bs_factor_t *own, uint8_t *scales, uint8_t *codes, size_t stride, int is_first
 ) {
-  const lines_t lines = lines_at(codes);
+  // Of its own, so that no store can be one to it.
+  const bs_strip_t strip = *all;
+  const lines_t lines = lines_at(codes, column_order());
   for (size_t column = done; column < columns; column += 8) {
     if (is_first && lines.offset != 0) {
       // Lines that are shared with what lies beside these columns have to be read.
@@ -368,24 +461,22 @@ static size_t BS_NAME(bs_encode_strip_columns)(
       }
     }
     const bs_factor_t *factors[8];
-    unsigned others = 0;
-    for (int index = 0; index < 8; index++) {
-      const bs_choice_t *choice = &strip->known[strip->column_maxima[column + index]];
-      factors[index] = own ? own + index : &choice->factor;
-      if (!own) {
-        if (__builtin_expect(choice->scale == 0, 0)) return column;
-        store_scale(strip, scales, column + index, ~choice->scale);
-      }
-      others |=
-        (unsigned)!is_tabulated(factors[index], strip->column_minima[column + index]) << index;
-    }
-    own = 0;
-    uint8_t *to = codes + column * stride;
-    if (__builtin_expect(others != 0 || is_first, 0)) {
-      BS_NAME(bs_encode_eight_rare_columns)(
-        rule, strip, &lines, column, factors, others, to, stride, is_first);
+    columns_t kind = COLUMNS_RARE;
+    if (__builtin_expect(own != 0, 0)) {
+      for (int index = 0; index < 8; index++) factors[index] = own + index;
+      own = 0;
+    } else if (strip.scale_bytes == 4) {
+      kind = choose_eight_columns(&strip, column, 4, scales, factors);
     } else {
-      encode_eight_columns(rule, strip, &lines, column, factors, 0, to, stride, 0);
+      kind = choose_eight_columns(&strip, column, strip.scale_bytes, scales, factors);
+    }
+    if (__builtin_expect(kind == COLUMNS_UNKNOWN, 0)) return column;
+    uint8_t *to = codes + column * stride;
+    if (__builtin_expect(kind == COLUMNS_RARE || is_first, 0)) {
+      BS_NAME(bs_encode_eight_rare_columns)(
+        rule, &strip, &lines, column, factors, to, stride, is_first);
+    } else {
+      encode_eight_columns(rule, &strip, &lines, column, factors, 0, to, stride, 0);
     }
   }
   return columns;
@@ -394,7 +485,7 @@ static size_t BS_NAME(bs_encode_strip_columns)(
 static void BS_NAME(bs_turn_strip_codes)(
   const bs_strip_t *strip, size_t columns, uint8_t *codes, size_t stride, int is_first
 ) {
-  const lines_t lines = lines_at(codes);
+  const lines_t lines = lines_at(codes, natural_order());
   for (size_t column = 0; column < columns; column += 16) {
     uint8_t *to = codes + column * stride;
     if (is_first && lines.offset != 0) {
@@ -405,12 +496,13 @@ static void BS_NAME(bs_turn_strip_codes)(
     }
     for (int half = 0; half < 2; half++) {
       __m512i bytes[16];
-      transpose_bytes_of_rows(strip->rows + 64 * half * PITCH + column, bytes);
+      load_rows(strip->rows + 64 * half * PITCH + column, bytes);
+      interleave_bytes(bytes);
 #pragma clang loop unroll(full)
       for (int index = 0; index < 16; index++) {
         write_line(
           &lines, to + index * stride + 64 * half, bytes[index],
-          strip->column_rests + 64 * (column + index), is_first && half == 0);
+          (__m512i *)strip->column_rests + column + index, is_first && half == 0);
       }
     }
   }
@@ -419,7 +511,7 @@ static void BS_NAME(bs_turn_strip_codes)(
 static void BS_NAME(bs_finish_strip_columns)(
   const bs_strip_t *strip, size_t columns, uint8_t *ends, size_t stride
 ) {
-  const lines_t lines = lines_at(ends);
+  const lines_t lines = lines_at(ends, natural_order());
   if (lines.offset != 0) {
     for (size_t column = 0; column < columns; column++) {
       __builtin_prefetch(ends + (column + 32) * stride - lines.offset, 1);

@@ -9,7 +9,8 @@
 
 #if defined(BS_AVX512)
 
-/// 64 codes, valid where the magnitude is at least that of the smallest normal code.
+/// 64 codes, valid where the magnitude is at least that of the smallest normal code; eight of the first
+/// values and eight of the second ones by turns.
 BS_INLINE __m512i tabulated64(__m512i first, __m512i second, __m512i low, __m512i high) {
   // Of every four words the low bytes, which hold the significand, and the bytes from bit 4 on, which
   // hold eight times the exponent plus an eighth of the significand; the table has that subtracted.
@@ -23,8 +24,7 @@ BS_INLINE __m512i tabulated64(__m512i first, __m512i second, __m512i low, __m512
     _mm512_add_epi8(_mm512_permutex2var_epi8(low, significands, high), exponents);
   // Packed with saturation, words keep their signs; they lie as shuffled above.
   const __m512i signs = _mm512_packs_epi16(first, second);
-  const __m512i all = _mm512_ternarylogic_epi64(codes, signs, _mm512_set1_epi8((char)0x80), 0xF8);
-  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), all);
+  return _mm512_ternarylogic_epi64(codes, signs, _mm512_set1_epi8((char)0x80), 0xF8);
 }
 
 static __attribute__((noinline)) void BS_NAME(bs_encode_exactly)(
@@ -58,7 +58,8 @@ BS_INLINE void encode_block_by_table(
     }
     const __m512i first = _mm512_loadu_si512(from);
     const __m512i second = _mm512_loadu_si512(from + (is_half ? 0 : 64));
-    __m512i all = tabulated64(first, second, low, high);
+    __m512i all = _mm512_permutexvar_epi64(
+      _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), tabulated64(first, second, low, high));
     const __m512i smallest = _mm512_min_epu16(
       _mm512_and_si512(first, magnitude), _mm512_and_si512(second, magnitude));
     if (__builtin_expect(_mm512_cmplt_epu16_mask(smallest, least) != 0, 0)) {

@@ -55,7 +55,8 @@ typedef struct {
 typedef struct {
   float multiplier;
   float divisor;
-  /// The smallest magnitude in the bits of the values for which the table holds, but for zero.
+  /// The smallest magnitude in the bits of the values for which the table holds, but for zero; larger than
+  /// any where there is no table.
   uint32_t least;
   /// Whether all codes are +0; only kernels that encode in both orientations ask.
   uint32_t erases;
@@ -102,17 +103,20 @@ typedef struct {
   bs_factor_t factor;
 } bs_choice_t;
 
-/// The most columns of a strip, and how many bytes its rows lie apart: no power of two, since rows would
-/// fight for the same lines of the cache.
+/// The most columns of a strip, and how many bytes its rows, or groups of eight columns, lie apart: no power
+/// of two, since they would fight for the same lines of the cache.
 enum { BS_STRIP_COLUMNS = 1024, BS_STRIP_PITCH = 2 * BS_STRIP_COLUMNS + 64 };
+/// The rows of a strip that are looked at, and encoded, at a time.
+enum { BS_STRIP_ROWS_AT_ONCE = 4 };
 /// Whether a row of a strip has nothing before it, or nothing after it, whose codes share its lines of
 /// memory and are written by the same thread.
 enum { BS_STRIP_BEGINS = 1, BS_STRIP_ENDS = 2 };
 
-/// A strip of 128 rows of 16-bit values on its way to codes in both orientations, which go past the
-/// caches. All memory begins at a multiple of 64 bytes.
+/// A strip of 128 rows on its way to codes in both orientations, which go past the caches. All memory begins
+/// at a multiple of 64 bytes.
 typedef struct {
-  /// The values, in rows that lie `BS_STRIP_PITCH` apart.
+  /// 16-bit values in groups of eight columns that lie `BS_STRIP_PITCH` apart, each of them row by row; or
+  /// 8-bit codes in rows that do.
   uint8_t *_Nonnull rows;
   /// The largest and smallest magnitudes of columns so far.
   uint16_t *_Nonnull column_maxima;
@@ -186,10 +190,11 @@ typedef struct {
     uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
     bs_errors_t *_Nullable errors);
 
-  /// Encodes two rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes, stores their
-  /// scales, and keeps the values as rows `row` and `row + 1` of a strip. `ahead` of the rule is zero.
+  /// Encodes `BS_STRIP_ROWS_AT_ONCE` rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes,
+  /// stores their scales, and keeps the values as rows `row` and those that follow of a strip. `ahead` of the
+  /// rule is zero.
   ///
-  /// Blocks are counted in turn from both rows. Begins with block `done` and stops before one whose scale
+  /// Blocks are counted in turn from all rows. Begins with block `done` and stops before one whose scale
   /// is not known, whose largest magnitude it then tells. If there is `own`, that is the factor of block
   /// `done`, whose scale is stored already, unless it is known by now. Returns the number of finished blocks.
   ///
