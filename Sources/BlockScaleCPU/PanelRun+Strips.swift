@@ -18,7 +18,7 @@ struct StripLayout {
   ///   - columns: Those of the tile, a multiple of 128.
   ///   - strips: The strips of the tile, one below the other.
   init(columns: Int, strips: Int, scaleBytes: Int) {
-    columnMaxima = Self.rowCount * Int(BS_STRIP_PITCH)
+    columnMaxima = Self.columnCount / 8 * Int(BS_STRIP_PITCH)
     columnMinima = columnMaxima + Self.columnCount * 2
     rowRests = columnMinima + Self.columnCount * 2
     columnRests = rowRests + Self.rowCount * 64
@@ -36,7 +36,7 @@ struct StripLayout {
   ) -> bs_strip_t {
     // All parts lie inside the memory.
     unsafe bs_strip_t(
-      rows: memory.assumingMemoryBound(to: UInt8.self),
+      groups: memory.assumingMemoryBound(to: UInt8.self),
       column_maxima: (memory + columnMaxima).assumingMemoryBound(to: UInt16.self),
       column_minima: (memory + columnMinima).assumingMemoryBound(to: UInt16.self),
       row_rests: (memory + rowRests).assumingMemoryBound(to: UInt8.self),
@@ -64,7 +64,7 @@ extension PanelRun {
 
   /// Whether a tier's kernels write codes of square blocks in both orientations at once.
   static func hasSquareStrips(_ quantizer: PanelQuantizer, rows: Int, columns: Int) -> Bool {
-    guard let kernels = quantizer.kernels, unsafe kernels.functions.turn_strip_codes != nil else {
+    guard let kernels = quantizer.kernels, unsafe kernels.functions.turn_strip_squares != nil else {
       return false
     }
     return quantizer.blocking == Blocking(rows: StripLayout.rowCount, columns: StripLayout.rowCount)
@@ -119,7 +119,7 @@ extension PanelRun {
   mutating func quantizeSquareStrips(
     _ rows: Range<Int>, _ columns: Range<Int>, otherCodes: UnsafeMutableRawBufferPointer
   ) {
-    guard let turn = unsafe kernels.functions.turn_strip_codes else {
+    guard let turn = unsafe kernels.functions.turn_strip_squares else {
       preconditionFailure("The tier has no kernels for strips")
     }
     let layout = StripLayout(columns: columns.count, strips: 0, scaleBytes: 0)
@@ -132,13 +132,13 @@ extension PanelRun {
       for done in stride(from: 0, to: columns.count, by: StripLayout.columnCount) {
         let lower = columns.lowerBound + done
         let some = lower..<min(columns.upperBound, lower + StripLayout.columnCount)
-        // The memory was just reserved; codes lie in the strip until they are written both ways.
+        // The memory was just reserved; codes wait in the strip until they are turned.
         var part = unsafe layout.strip(
           at: done, in: workspace.scratch, known: workspace.known, scaleBytes: 0)
-        unsafe encodeSquares(first, some, into: part)
-        unsafe kernels.functions.join_runs(
-          part.rows, Int(BS_STRIP_PITCH), 0, StripLayout.rowCount, some.count, 1,
-          codes(first, lower), panel.columns)
+        let edges =
+          (done == 0 ? BS_STRIP_BEGINS : 0)
+          | (some.upperBound == columns.upperBound ? BS_STRIP_ENDS : 0)
+        unsafe encodeSquares(first, some, of: &part, edges: Int32(edges))
         unsafe turn(
           &part, some.count, others + lower * panel.rows + first, panel.rows,
           first == rows.lowerBound ? 1 : 0)
@@ -147,13 +147,19 @@ extension PanelRun {
     unsafe finishStrips(layout, rows, columns, otherCodes: otherCodes)
   }
 
-  /// The codes of some square blocks, whose first row is `row`, as rows of a strip.
-  private func encodeSquares(_ row: Int, _ columns: Range<Int>, into strip: bs_strip_t) {
+  /// Some square blocks, whose first row is `row`.
+  private func encodeSquares(
+    _ row: Int, _ columns: Range<Int>, of strip: inout bs_strip_t, edges: Int32
+  ) {
+    guard let encode = unsafe kernels.functions.encode_strip_squares else {
+      preconditionFailure("The tier has no kernels for strips")
+    }
     let rows = row..<row + StripLayout.rowCount
     findMaxima(rows, columns)
     // A constant, so that the closure below holds no copy of all this.
     let block = block
-    let erased = unsafe chooseAll(
+    // Blocks to be erased are known by their factors.
+    _ = unsafe chooseAll(
       columns.count / block, scale: row / block * blockCount + columns.lowerBound / block,
       in: panel.scales
     ) {
@@ -161,13 +167,12 @@ extension PanelRun {
       return (rows, first..<first + block)
     }
     var rule = kernelRule
-    for index in 0..<StripLayout.rowCount {
-      // Rows of the strip and of the panel.
-      let codes = unsafe strip.rows + index * Int(BS_STRIP_PITCH)
-      unsafe kernels.functions.encode(
-        &rule, values(row + index, columns.lowerBound), columns.count, block, workspace.factors,
-        codes)
-      for column in erased { unsafe (codes + column * block).update(repeating: 0, count: block) }
+    for index in stride(from: 0, to: StripLayout.rowCount, by: StripLayout.rowsAtOnce) {
+      // Rows and codes lie inside the panel.
+      unsafe encode(
+        &rule, &strip, values(row + index, columns.lowerBound), valueRowBytes, index,
+        columns.count, workspace.factors, codes(row + index, columns.lowerBound), panel.columns,
+        edges)
     }
   }
 

@@ -149,7 +149,7 @@ BS_INLINE __m128i scan_block(
 ) {
   const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
   // The groups of eight columns lie `PITCH` apart, in each of them 64 bytes of every four rows.
-  uint8_t *copy = strip->rows + STRIP_ROWS / 8 * block * PITCH + 64 / ROWS * row;
+  uint8_t *copy = strip->groups + STRIP_ROWS / 8 * block * PITCH + 64 / ROWS * row;
   uint16_t *column_most = strip->column_maxima + STRIP_ROWS * block;
   uint16_t *column_least = strip->column_minima + STRIP_ROWS * block;
   __m512i most[ROWS], least[ROWS];
@@ -186,27 +186,40 @@ BS_INLINE __m128i scan_block(
   return fold_extremes(most, least);
 }
 
-/// One block, as two runs in the order of `tabulated64`.
-BS_INLINE void encode_block_of_strip(
-  const bs_rule_t *rule, const uint8_t *values, const bs_factor_t *factor, uint16_t minimum,
-  __m512i *runs
+/// A block of 128 BF16 values by its table, as two runs in the order of `tabulated64`.
+BS_INLINE void encode_runs_by_table(
+  const uint8_t *values, const bs_factor_t *factor, __m512i *runs
 ) {
-  if (__builtin_expect(minimum >= factor->least, 1)) {
-    const __m512i low = _mm512_loadu_si512(factor->table);
-    const __m512i high = _mm512_loadu_si512(factor->table + 64);
-    for (int half = 0; half < 2; half++) {
-      runs[half] = tabulated64(
-        _mm512_loadu_si512(values + 128 * half), _mm512_loadu_si512(values + 128 * half + 64), low,
-        high);
-    }
-  } else {
-    _Alignas(64) uint8_t codes[STRIP_ROWS];
-    BS_NAME(bs_encode_other_block)(rule, values, factor, codes);
-    // As if they had come by the table.
-    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-    for (int half = 0; half < 2; half++) {
-      runs[half] = _mm512_permutexvar_epi64(order, _mm512_load_si512(codes + 64 * half));
-    }
+  const __m512i low = _mm512_loadu_si512(factor->table);
+  const __m512i high = _mm512_loadu_si512(factor->table + 64);
+  for (int half = 0; half < 2; half++) {
+    runs[half] = tabulated64(
+      _mm512_loadu_si512(values + 128 * half), _mm512_loadu_si512(values + 128 * half + 64), low,
+      high);
+  }
+}
+
+/// A block of 128 in the general way, as if its codes had come by a table.
+BS_INLINE void encode_other_runs(
+  const bs_rule_t *rule, const uint8_t *values, const bs_factor_t *factor, __m512i *runs
+) {
+  _Alignas(64) uint8_t codes[STRIP_ROWS];
+  BS_NAME(bs_encode_other_block)(rule, values, factor, codes);
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  for (int half = 0; half < 2; half++) {
+    runs[half] = _mm512_permutexvar_epi64(order, _mm512_load_si512(codes + 64 * half));
+  }
+}
+
+/// Fetches lines of the next rows that are shared with what lies beside these, and so have to be read.
+BS_INLINE void fetch_shared_lines(
+  const lines_t *lines, const uint8_t *codes, size_t stride, size_t columns, int edges
+) {
+  if (lines->offset == 0) return;
+  for (size_t row = ROWS; row < 2 * ROWS; row++) {
+    const uint8_t *line = codes + row * stride - lines->offset;
+    if (edges & BS_STRIP_BEGINS) __builtin_prefetch(line, 1);
+    if (edges & BS_STRIP_ENDS) __builtin_prefetch(line + columns, 1);
   }
 }
 
@@ -220,14 +233,7 @@ static size_t BS_NAME(bs_encode_strip_rows)(
   const size_t blocks = columns / STRIP_ROWS;
   const lines_t lines = lines_at(codes, tabulated_order());
   const int begins = edges & BS_STRIP_BEGINS;
-  if (lines.offset != 0 && done == 0) {
-    // Lines that are shared with what lies beside these rows have to be read.
-    for (size_t next = ROWS; next < 2 * ROWS; next++) {
-      uint8_t *line = codes + next * code_stride - lines.offset;
-      if (begins) __builtin_prefetch(line, 1);
-      if (edges & BS_STRIP_ENDS) __builtin_prefetch(line + columns, 1);
-    }
-  }
+  if (done == 0) fetch_shared_lines(&lines, codes, code_stride, columns, edges);
   __m512i *waiting = (__m512i *)strip.row_rests + row;
   __m512i rests[ROWS];
 #pragma clang loop unroll(full)
@@ -265,8 +271,11 @@ static size_t BS_NAME(bs_encode_strip_rows)(
         __builtin_prefetch(ahead);
         __builtin_prefetch(ahead + 64);
         __m512i runs[2];
-        encode_block_of_strip(
-          rule, from + index * stride, factor, (uint16_t)~found[ROWS + index], runs);
+        if (__builtin_expect((uint16_t)~found[ROWS + index] >= factor->least, 1)) {
+          encode_runs_by_table(from + index * stride, factor, runs);
+        } else {
+          encode_other_runs(rule, from + index * stride, factor, runs);
+        }
         uint8_t *to = codes + index * code_stride + STRIP_ROWS * block;
         write_line(&lines, to, runs[0], &rests[index], begins && block == 0);
         write_line(&lines, to + 64, runs[1], &rests[index], 0);
@@ -285,22 +294,71 @@ stop:
   return done;
 }
 
-/// Sixteen bytes into one quarter of a register: the compiler would join halves by an instruction that
-/// takes the port of the interleaving ones.
-#define INSERT_QUARTER(quarters, address, mask)                                                    \
-  __asm__("vbroadcasti32x4 %1, %0%{%2%}"                                                           \
-    : "+v"(quarters) : "m"(*(const __m128i *)(address)), "Yk"((__mmask16)(mask)))
-
-/// 64 rows of sixteen bytes, those of rows 16 apart in the quarters of a register.
-BS_INLINE void load_rows(const uint8_t *rows, __m512i *bytes) {
+/// Whether a block of 128 BF16 values has a smaller magnitude than its table.
+BS_INLINE int has_small(const uint8_t *values, const bs_factor_t *factor) {
+  const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
+  __m512i smallest = magnitude;
 #pragma clang loop unroll(full)
-  for (int row = 0; row < 16; row++) {
-    __m512i pieces =
-      _mm512_zextsi128_si512(_mm_load_si128((const __m128i *)(rows + row * PITCH)));
-    INSERT_QUARTER(pieces, rows + (row + 16) * PITCH, 0x00F0);
-    INSERT_QUARTER(pieces, rows + (row + 32) * PITCH, 0x0F00);
-    INSERT_QUARTER(pieces, rows + (row + 48) * PITCH, 0xF000);
-    bytes[row] = pieces;
+  for (int index = 0; index < 4; index++) {
+    smallest = _mm512_min_epu16(
+      smallest, _mm512_and_si512(_mm512_loadu_si512(values + 64 * index), magnitude));
+  }
+  return _mm512_cmplt_epu16_mask(smallest, _mm512_set1_epi16((short)factor->least)) != 0;
+}
+
+static void BS_NAME(bs_encode_strip_squares)(
+  const bs_rule_t *rule, const bs_strip_t *strip, const void *values, size_t stride, size_t row,
+  size_t columns, const bs_factor_t *factors, uint8_t *codes, size_t code_stride, int edges
+) {
+  const lines_t lines = lines_at(codes, tabulated_order());
+  const size_t width = rule->source == BS_FLOAT32 ? 4 : 2;
+  fetch_shared_lines(&lines, codes, code_stride, columns, edges);
+  // The groups of sixteen columns lie `PITCH` apart, in each of them 64 bytes of every four rows.
+  uint8_t *copy = strip->groups + 64 / ROWS * row;
+  __m512i *waiting = (__m512i *)strip->row_rests + row;
+  __m512i rests[ROWS];
+#pragma clang loop unroll(full)
+  for (int index = 0; index < ROWS; index++) rests[index] = waiting[index];
+  for (size_t block = 0; block < columns / STRIP_ROWS; block++) {
+    const bs_factor_t *factor = &factors[block];
+    __m512i runs[ROWS][2];
+#pragma clang loop unroll(full)
+    for (int index = 0; index < ROWS; index++) {
+      const uint8_t *from =
+        (const uint8_t *)values + width * STRIP_ROWS * block + index * stride;
+      for (size_t place = 0; place < width * STRIP_ROWS; place += 64) {
+        __builtin_prefetch(from + ROWS * stride + place);
+      }
+      if (__builtin_expect(factor->table && !has_small(from, factor), 1)) {
+        encode_runs_by_table(from, factor, runs[index]);
+      } else {
+        encode_other_runs(rule, from, factor, runs[index]);
+      }
+    }
+#pragma clang loop unroll(full)
+    for (int half = 0; half < 2; half++) {
+      const size_t column = STRIP_ROWS * block + 64 * half;
+      __m512i rows[ROWS], groups[4];
+#pragma clang loop unroll(full)
+      for (int index = 0; index < ROWS; index++) {
+        rows[index] = runs[index][half];
+        write_line(
+          &lines, codes + index * code_stride + column, rows[index], &rests[index],
+          (edges & BS_STRIP_BEGINS) && column == 0);
+      }
+      transpose_quarters(rows, groups);
+#pragma clang loop unroll(full)
+      for (int index = 0; index < 4; index++) {
+        _mm512_store_si512(copy + (column / 16 + index) * PITCH, groups[index]);
+      }
+    }
+  }
+#pragma clang loop unroll(full)
+  for (int index = 0; index < ROWS; index++) {
+    waiting[index] = rests[index];
+    if ((edges & BS_STRIP_ENDS) && lines.offset != 0) {
+      write_rest(&lines, codes + index * code_stride + columns, &rests[index]);
+    }
   }
 }
 
@@ -386,7 +444,7 @@ BS_INLINE void encode_eight_columns(
   static const uint8_t no_table[128];
   __m512i *rests = (__m512i *)strip->column_rests + column;
   for (int half = 0; half < 2; half++) {
-    const uint8_t *from = strip->rows + column / 8 * PITCH + STRIP_ROWS / ROWS / 2 * 64 * half;
+    const uint8_t *from = strip->groups + column / 8 * PITCH + STRIP_ROWS / ROWS / 2 * 64 * half;
     __m512i bytes[16];
 #pragma clang loop unroll(full)
     for (int index = 0; index < 16; index++) {
@@ -482,27 +540,35 @@ static size_t BS_NAME(bs_encode_strip_columns)(
   return columns;
 }
 
-static void BS_NAME(bs_turn_strip_codes)(
+static void BS_NAME(bs_turn_strip_squares)(
   const bs_strip_t *strip, size_t columns, uint8_t *codes, size_t stride, int is_first
 ) {
-  const lines_t lines = lines_at(codes, natural_order());
-  for (size_t column = 0; column < columns; column += 16) {
-    uint8_t *to = codes + column * stride;
+  const lines_t lines = lines_at(codes, column_order());
+  for (size_t group = 0; group < columns / 16; group++) {
+    // Eight columns and those 32 further on, as `tabulated64` has them.
+    const size_t first = group / 4 * 64 + group % 4 * 8;
     if (is_first && lines.offset != 0) {
       // Lines that are shared with what lies beside these columns have to be read.
-      for (int index = 0; index < 16; index++) {
-        __builtin_prefetch(to + (32 + index) * stride - lines.offset, 1);
+      for (size_t index = 0; index < 16; index++) {
+        const size_t column = first + 64 + index / 8 * 32 + index % 8;
+        __builtin_prefetch(codes + column * stride - lines.offset, 1);
       }
     }
     for (int half = 0; half < 2; half++) {
+      const uint8_t *from = strip->groups + group * PITCH + STRIP_ROWS / ROWS / 2 * 64 * half;
       __m512i bytes[16];
-      load_rows(strip->rows + 64 * half * PITCH + column, bytes);
-      interleave_bytes(bytes);
 #pragma clang loop unroll(full)
       for (int index = 0; index < 16; index++) {
+        __builtin_prefetch(from + PITCH + 64 * index);
+        bytes[index] = _mm512_load_si512(from + 64 * index);
+      }
+      interleave_bytes(bytes);
+#pragma clang loop unroll(full)
+      for (size_t index = 0; index < 16; index++) {
+        const size_t column = first + index / 8 * 32 + index % 8;
         write_line(
-          &lines, to + index * stride + 64 * half, bytes[index],
-          (__m512i *)strip->column_rests + column + index, is_first && half == 0);
+          &lines, codes + column * stride + 64 * half, bytes[index],
+          (__m512i *)strip->column_rests + column, is_first && half == 0);
       }
     }
   }

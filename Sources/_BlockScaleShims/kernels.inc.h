@@ -25,7 +25,8 @@ static const bs_kernels_t BS_NAME(table) = {
 #if defined(BS_AVX512)
   .encode_strip_rows = BS_NAME(bs_encode_strip_rows),
   .encode_strip_columns = BS_NAME(bs_encode_strip_columns),
-  .turn_strip_codes = BS_NAME(bs_turn_strip_codes),
+  .encode_strip_squares = BS_NAME(bs_encode_strip_squares),
+  .turn_strip_squares = BS_NAME(bs_turn_strip_squares),
   .finish_strip_columns = BS_NAME(bs_finish_strip_columns),
 #endif
   .transpose_bytes = BS_NAME(bs_transpose_bytes),

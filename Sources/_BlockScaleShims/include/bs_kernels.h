@@ -103,9 +103,9 @@ typedef struct {
   bs_factor_t factor;
 } bs_choice_t;
 
-/// The most columns of a strip, and how many bytes its rows, or groups of eight columns, lie apart: no power
-/// of two, since they would fight for the same lines of the cache.
-enum { BS_STRIP_COLUMNS = 1024, BS_STRIP_PITCH = 2 * BS_STRIP_COLUMNS + 64 };
+/// The most columns of a strip, and how many bytes its groups of columns, 16 bytes of each row, lie apart: no
+/// power of two, since they would fight for the same lines of the cache.
+enum { BS_STRIP_COLUMNS = 1024, BS_STRIP_PITCH = 16 * 128 + 64 };
 /// The rows of a strip that are looked at, and encoded, at a time.
 enum { BS_STRIP_ROWS_AT_ONCE = 4 };
 /// Whether a row of a strip has nothing before it, or nothing after it, whose codes share its lines of
@@ -115,9 +115,9 @@ enum { BS_STRIP_BEGINS = 1, BS_STRIP_ENDS = 2 };
 /// A strip of 128 rows on its way to codes in both orientations, which go past the caches. All memory begins
 /// at a multiple of 64 bytes.
 typedef struct {
-  /// 16-bit values in groups of eight columns that lie `BS_STRIP_PITCH` apart, each of them row by row; or
-  /// 8-bit codes in rows that do.
-  uint8_t *_Nonnull rows;
+  /// In groups of eight columns, if these are 16-bit values, or of sixteen columns of 8-bit codes, which lie
+  /// `BS_STRIP_PITCH` apart and each hold row after row.
+  uint8_t *_Nonnull groups;
   /// The largest and smallest magnitudes of columns so far.
   uint16_t *_Nonnull column_maxima;
   uint16_t *_Nonnull column_minima;
@@ -198,7 +198,7 @@ typedef struct {
   /// is not known, whose largest magnitude it then tells. If there is `own`, that is the factor of block
   /// `done`, whose scale is stored already, unless it is known by now. Returns the number of finished blocks.
   ///
-  /// `columns` is a multiple of 128. Null where a tier has no kernels for both orientations; the next three
+  /// `columns` is a multiple of 128. Null where a tier has no kernels for both orientations; the next four
   /// are there if this one is.
   size_t (*_Nullable encode_strip_rows)(
     const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, const void *_Nonnull values,
@@ -217,9 +217,15 @@ typedef struct {
     const bs_factor_t *_Nullable own, uint8_t *_Nonnull scales, uint8_t *_Nonnull codes, size_t stride,
     int is_first);
 
-  /// Writes the transpose of a strip whose rows hold 8-bit codes, `columns` of them, a multiple of 16; as
-  /// `encode_strip_columns` does.
-  void (*_Nullable turn_strip_codes)(
+  /// Encodes `BS_STRIP_ROWS_AT_ONCE` rows of values, `stride` bytes apart, as 8-bit codes under the factors of
+  /// blocks of 128 columns, and keeps the codes as rows `row` and those that follow of a strip.
+  void (*_Nullable encode_strip_squares)(
+    const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, const void *_Nonnull values,
+    size_t stride, size_t row, size_t columns, const bs_factor_t *_Nonnull factors,
+    uint8_t *_Nonnull codes, size_t code_stride, int edges);
+
+  /// Writes the transpose of a full strip of codes, as `encode_strip_columns` does that of values.
+  void (*_Nullable turn_strip_squares)(
     const bs_strip_t *_Nonnull strip, size_t columns, uint8_t *_Nonnull codes, size_t stride,
     int is_first);
 
