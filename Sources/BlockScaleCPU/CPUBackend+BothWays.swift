@@ -47,8 +47,8 @@ extension CPUBackend {
         matrix: BlockScaledMatrix<Element, Scale>, transposed: BlockScaledMatrix<Element, Scale>
       ), recipe: Recipe
   ) throws(BlockScaleError) {
-    // Fewer codes stay in the second level of the caches for who reads them next.
-    try quantizeBothWays(values, into: &result, recipe: recipe, streamsFrom: 1 << 22)
+    // Of smaller matrices the codes stay in the second level of the caches for who reads them next.
+    try quantizeBothWays(values, into: &result, recipe: recipe, streamsFrom: 1 << 20)
   }
 
   /// The same, whose codes go past the caches from a number of values on.

@@ -37,8 +37,15 @@ import _BlockScaleTestSupport
         }
       }
     }
-    try check(.coat, .special, rows, columns, as: BFloat16.self, blockings: blockings) {
-      BFloat16($0)
+    for recipe in [Recipe.coat, .deepseekUE8M0, .rceil] {
+      try check(recipe, .special, rows, columns, as: BFloat16.self, blockings: blockings) {
+        BFloat16($0)
+      }
+    }
+    // Square blocks go past the caches whatever their source.
+    try check(.deepseek, .special, rows, columns, as: Float.self, blockings: [blockings[1]]) { $0 }
+    try check(.deepseek, .special, rows, columns, as: Float16.self, blockings: [blockings[1]]) {
+      Float16($0)
     }
   }
 
@@ -130,6 +137,7 @@ import _BlockScaleTestSupport
       try check(Float8Matrix.self, only)
       try check(BlockScaledMatrix<Float8E4M3, BFloat16>.self, only)
       try check(BlockScaledMatrix<Float8E5M2, Float>.self, only)
+      try check(BlockScaledMatrix<Float8E4M3, Float8E8M0>.self, only)
       return
     }
     let blockings = [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)]
