@@ -10,7 +10,9 @@
 #include "quantize_e2m1.inc.h"
 #include "decode.inc.h"
 #include "transpose.inc.h"
+#include "strips.inc.h"
 #include "both_ways.inc.h"
+#include "both_ways_squares.inc.h"
 
 static const bs_kernels_t BS_NAME(table) = {
   .maximum = BS_NAME(bs_maximum),
