@@ -263,6 +263,13 @@ static __attribute__((noinline)) void BS_NAME(bs_encode_eight_rare_columns)(
   encode_eight_columns(rule, strip, lines, column, factors, others, codes, stride, is_first);
 }
 
+static __attribute__((noinline)) void BS_NAME(bs_encode_eight_first_columns)(
+  const bs_rule_t *rule, const bs_strip_t *strip, const lines_t *lines, size_t column,
+  const bs_factor_t *const *factors, uint8_t *codes, size_t stride
+) {
+  encode_eight_columns(rule, strip, lines, column, factors, 0, codes, stride, 1);
+}
+
 /// What becomes of eight columns, whose scales are stored, if all of them are known.
 typedef enum { COLUMNS_UNKNOWN, COLUMNS_RARE, COLUMNS_TABULATED } columns_t;
 
@@ -308,9 +315,11 @@ static size_t BS_NAME(bs_encode_strip_columns)(
     }
     if (__builtin_expect(kind == COLUMNS_UNKNOWN, 0)) return column;
     uint8_t *to = codes + column * stride;
-    if (__builtin_expect(kind == COLUMNS_RARE || is_first, 0)) {
+    if (__builtin_expect(kind == COLUMNS_RARE, 0)) {
       BS_NAME(bs_encode_eight_rare_columns)(
         rule, &strip, &lines, column, factors, to, stride, is_first);
+    } else if (__builtin_expect(is_first, 0)) {
+      BS_NAME(bs_encode_eight_first_columns)(rule, &strip, &lines, column, factors, to, stride);
     } else {
       encode_eight_columns(rule, &strip, &lines, column, factors, 0, to, stride, 0);
     }

@@ -73,18 +73,6 @@ BS_INLINE void write_rest(const lines_t *lines, uint8_t *end, const void *rest) 
   _mm512_mask_storeu_epi8(end - lines->offset, ~lines->own, _mm512_load_si512(rest));
 }
 
-/// Four registers whose quarters change places with each other, as rows and columns do.
-BS_INLINE void transpose_quarters(const __m512i *rows, __m512i *columns) {
-  const __m512i lower0 = _mm512_shuffle_i64x2(rows[0], rows[1], 0x44);
-  const __m512i lower1 = _mm512_shuffle_i64x2(rows[2], rows[3], 0x44);
-  const __m512i upper0 = _mm512_shuffle_i64x2(rows[0], rows[1], 0xEE);
-  const __m512i upper1 = _mm512_shuffle_i64x2(rows[2], rows[3], 0xEE);
-  columns[0] = _mm512_shuffle_i64x2(lower0, lower1, 0x88);
-  columns[1] = _mm512_shuffle_i64x2(lower0, lower1, 0xDD);
-  columns[2] = _mm512_shuffle_i64x2(upper0, upper1, 0x88);
-  columns[3] = _mm512_shuffle_i64x2(upper0, upper1, 0xDD);
-}
-
 /// Sixteen lines of four quarters: the first bytes of all quarters, then the second ones, and so on; within a
 /// quarter in the order of the lines. Lines `PITCH` further on are fetched from the second level of the cache.
 BS_INLINE void interleave_bytes(const uint8_t *lines, __m512i *bytes) {

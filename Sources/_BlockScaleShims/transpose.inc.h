@@ -70,6 +70,57 @@ BS_INLINE void transpose_words(
 
 #endif
 
+#if defined(BS_AVX512)
+
+/// Four registers whose quarters change places with each other, as rows and columns do.
+BS_INLINE void transpose_quarters(const __m512i *rows, __m512i *columns) {
+  const __m512i lower0 = _mm512_shuffle_i64x2(rows[0], rows[1], 0x44);
+  const __m512i lower1 = _mm512_shuffle_i64x2(rows[2], rows[3], 0x44);
+  const __m512i upper0 = _mm512_shuffle_i64x2(rows[0], rows[1], 0xEE);
+  const __m512i upper1 = _mm512_shuffle_i64x2(rows[2], rows[3], 0xEE);
+  columns[0] = _mm512_shuffle_i64x2(lower0, lower1, 0x88);
+  columns[1] = _mm512_shuffle_i64x2(lower0, lower1, 0xDD);
+  columns[2] = _mm512_shuffle_i64x2(upper0, upper1, 0x88);
+  columns[3] = _mm512_shuffle_i64x2(upper0, upper1, 0xDD);
+}
+
+/// Sixteen by sixteen values of four bytes, so that all of a line is read and written at once: two rounds of
+/// interleaving, then quarters of registers change places.
+BS_INLINE void transpose_wide(
+  const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
+) {
+  __m512i rows[16], next[16];
+#pragma clang loop unroll(full)
+  for (int row = 0; row < 16; row++) rows[row] = _mm512_loadu_si512(values + row * stride);
+  // Rows two apart, then one apart, of each four: a column of four rows in each quarter.
+#pragma clang loop unroll(full)
+  for (int row = 0; row < 16; row += 4) {
+#pragma clang loop unroll(full)
+    for (int index = 0; index < 2; index++) {
+      next[row + 2 * index] = _mm512_unpacklo_epi32(rows[row + index], rows[row + index + 2]);
+      next[row + 2 * index + 1] = _mm512_unpackhi_epi32(rows[row + index], rows[row + index + 2]);
+    }
+#pragma clang loop unroll(full)
+    for (int index = 0; index < 2; index++) {
+      rows[row + 2 * index] = _mm512_unpacklo_epi32(next[row + index], next[row + index + 2]);
+      rows[row + 2 * index + 1] = _mm512_unpackhi_epi32(next[row + index], next[row + index + 2]);
+    }
+  }
+  // Of column 4 * quarter + index the four rows from `row` on lie in that quarter of `rows[row + index]`.
+#pragma clang loop unroll(full)
+  for (int index = 0; index < 4; index++) {
+    __m512i pieces[4] = {rows[index], rows[4 + index], rows[8 + index], rows[12 + index]};
+    __m512i columns[4];
+    transpose_quarters(pieces, columns);
+#pragma clang loop unroll(full)
+    for (int quarter = 0; quarter < 4; quarter++) {
+      _mm512_storeu_si512(result + (4 * quarter + index) * result_stride, columns[quarter]);
+    }
+  }
+}
+
+#else
+
 /// Four by four values of four bytes.
 BS_INLINE void transpose_wide(
   const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
@@ -88,6 +139,8 @@ BS_INLINE void transpose_wide(
   }
   for (int row = 0; row < 4; row++) STORE(result + row * result_stride, rows[row]);
 }
+
+#endif
 
 #if defined(BS_AVX512)
 
@@ -135,7 +188,7 @@ static void BS_NAME(bs_transpose_values)(
   size_t result_stride
 ) {
 #if defined(BS_AVX512)
-  const size_t tile = width == 2 ? 32 : 4;
+  const size_t tile = width == 2 ? 32 : 16;
 #else
   const size_t tile = width == 2 ? 8 : 4;
 #endif
