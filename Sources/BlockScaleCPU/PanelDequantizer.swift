@@ -16,7 +16,7 @@ package struct PanelDequantizer: Sendable {
   private let rule: bs_rule_t
   /// The values of E2M1 codes under each scale, byte by byte; see `decode_e2m1`.
   private let planes: [UInt8]
-  /// The values of scales of one byte by their codes, every NaN without a payload.
+  /// The values of E4M3 scales by their codes, every NaN without a payload.
   private let scaleValues: [Float]
   private let pool: WorkspacePool
   private let operation: Int
@@ -34,7 +34,7 @@ package struct PanelDequantizer: Sendable {
     planes = isLookedUp ? Self.planes(reference, result) : []
     let scaleFormat = reference.scaleFormat
     scaleValues =
-      scaleFormat.byteCount > 1
+      scaleFormat != .e4m3
       ? []
       : (0..<256).map {
         let value = scaleFormat.value(ofCode: UInt32($0))
@@ -113,34 +113,37 @@ package struct PanelDequantizer: Sendable {
         let blockRow = row / blocking.rows
         if blockRow != loaded {
           loaded = blockRow
-          let loadedScales = unsafe workspace.scales
-          let first = blockRow * grid.columns
-          if scaleWidth == 1 {
-            unsafe scaleValues.withUnsafeBufferPointer { values in
-              for column in 0..<grid.columns {
-                // A byte has one of 256 values.
-                unsafe loadedScales[column] = values[Int(scaleBase[first + column])]
-              }
-            }
-          } else {
-            for column in 0..<grid.columns {
-              let scale =
-                if scaleWidth == 4 {
-                  // A float, for which no format need be asked.
-                  unsafe scales.loadUnaligned(fromByteOffset: (first + column) * 4, as: Float.self)
-                } else {
-                  reference.scaleFormat.value(
-                    ofCode: UInt32(
-                      unsafe scales.loadUnaligned(
-                        fromByteOffset: (first + column) * 2, as: UInt16.self)))
-                }
-              unsafe loadedScales[column] = scale.isNaN ? .nan : scale
-            }
-          }
+          // The workspace has room for a row of blocks.
+          unsafe load(
+            scaleBase + blockRow * grid.columns * scaleWidth, count: grid.columns,
+            into: workspace.scales, kernels)
         }
         unsafe kernels.functions.decode_float8(
           &rule, codeBase + row * codeRow, columns, block, workspace.scales,
           valueBase + row * valueRow)
+      }
+    }
+  }
+
+  /// Writes stored scales as FP32, every NaN without a payload.
+  private func load(
+    _ scales: UnsafeRawPointer, count: Int, into values: UnsafeMutablePointer<Float>,
+    _ kernels: Kernels
+  ) {
+    // The caller vouches for the extent of both.
+    switch reference.scaleFormat {
+    case .float32: unsafe kernels.functions.load_scales(4, scales, count, values)
+    case .e8m0: unsafe kernels.functions.load_scales(1, scales, count, values)
+    case .e4m3:
+      for index in 0..<count {
+        // A byte has one of 256 values.
+        unsafe values[index] = scaleValues[Int(scales.load(fromByteOffset: index, as: UInt8.self))]
+      }
+    case .bfloat16, .float16:
+      for index in 0..<count {
+        let code = unsafe scales.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)
+        let value = reference.scaleFormat.value(ofCode: UInt32(code))
+        unsafe values[index] = value.isNaN ? .nan : value
       }
     }
   }

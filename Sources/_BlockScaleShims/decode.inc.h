@@ -2,6 +2,38 @@
 
 // Codes and scales to values: `(code × scale) × tensor scale` in FP32, then one rounding.
 
+/// Sixteen scales of one or four bytes as FP32.
+BS_INLINE f32x16 scale_values(size_t bytes, const uint8_t *scales) {
+  const i32x16 nan = (i32x16)splat_int(0x7FC00000);
+  if (bytes == 4) {
+    const f32x16 values = LOAD(f32x16, scales);
+    return (f32x16)select16(values != values, nan, (i32x16)values);
+  }
+  // An exponent is FP32's own, but for the smallest one, which is subnormal, and NaN.
+  const i32x16 exponents = __builtin_convertvector(LOAD(u8x16, scales), i32x16);
+  const i32x16 usual = select16(exponents == 0, (i32x16)splat_int(1 << 22), exponents << 23);
+  return (f32x16)select16(exponents == 255, nan, usual);
+}
+
+static void BS_NAME(bs_load_scales)(
+  size_t bytes, const void *scales, size_t count, float *values
+) {
+  const uint8_t *from = scales;
+  size_t index = 0;
+  if (bytes == 4) {
+    for (; index + 16 <= count; index += 16) {
+      STORE(values + index, scale_values(4, from + 4 * index));
+    }
+  } else {
+    for (; index + 16 <= count; index += 16) STORE(values + index, scale_values(1, from + index));
+  }
+  if (index == count) return;
+  uint8_t padded[64] = {0};
+  copy_few(padded, from + bytes * index, bytes * (count - index));
+  const f32x16 last = scale_values(bytes, padded);
+  copy_few(values + index, &last, 4 * (count - index));
+}
+
 /// Sixteen 8-bit codes as FP32.
 ///
 /// Both formats are read as FP16. E5M2 is its upper byte; E4M3, moved below the sign, is the value

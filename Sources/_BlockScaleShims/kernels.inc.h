@@ -34,6 +34,7 @@ static const bs_kernels_t BS_NAME(table) = {
   .transpose_bytes = BS_NAME(bs_transpose_bytes),
   .transpose_values = BS_NAME(bs_transpose_values),
   .join_runs = BS_NAME(bs_join_runs),
+  .load_scales = BS_NAME(bs_load_scales),
   .decode_float8 = BS_NAME(bs_decode_float8),
   .decode_e2m1 = BS_NAME(bs_decode_e2m1),
 };

@@ -348,6 +348,33 @@ static void check_decoding(const bs_kernels_t *kernels, int element, int result)
   }
 }
 
+static void check_scales(const bs_kernels_t *kernels) {
+  uint8_t powers[256];
+  uint32_t floats[256];
+  float values[257];
+  for (int index = 0; index < 256; index++) {
+    powers[index] = (uint8_t)(index * 7);
+    // NaN of both signs and several payloads, infinities, zeros, subnormal and normal numbers.
+    floats[index] = index % 3 ? (uint32_t)index << 24 | (uint32_t)index : 0x7F800000u + (uint32_t)index;
+  }
+  for (size_t count = 0; count <= 256; count += count < 40 ? 1 : 24) {
+    for (size_t bytes = 1; bytes <= 4; bytes += 3) {
+      values[count] = 7;
+      kernels->load_scales(
+        bytes, bytes == 1 ? (const void *)powers : (const void *)floats, count, values);
+      for (size_t index = 0; index < count; index++) {
+        float value = float_of(floats[index]);
+        if (bytes == 1) value = powers[index] == 255 ? NAN : ldexpf(1, powers[index] - 127);
+        const uint32_t bits = isnan(value) ? 0x7FC00000 : bits_of(value);
+        CHECK(
+          bits_of(values[index]) == bits, "scale %zu of %zu bytes: %08x, not %08x", index, bytes,
+          bits_of(values[index]), bits);
+      }
+      CHECK(values[count] == 7, "more than %zu scales", count);
+    }
+  }
+}
+
 static void check_moves(const bs_kernels_t *kernels) {
   static uint8_t bytes[100 * 100], result[100 * 100], planes[256 * 64], values[CAPACITY * 4];
   for (size_t index = 0; index < sizeof bytes; index++) bytes[index] = random_bits() >> 24;
@@ -430,6 +457,7 @@ int main(void) {
       check_decoding(kernels, BS_E4M3, result);
       check_decoding(kernels, BS_E5M2, result);
     }
+    check_scales(kernels);
     check_moves(kernels);
     check_tables(kernels);
     printf("%s: %ld comparisons, %d failures\n", names[tier], checks, failures);

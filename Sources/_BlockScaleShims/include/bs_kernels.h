@@ -252,6 +252,10 @@ typedef struct {
     const uint8_t *_Nonnull runs, size_t run, size_t stride, size_t rows, size_t row_bytes,
     int is_streamed, uint8_t *_Nonnull result, size_t result_stride);
 
+  /// Converts scales to FP32: FP32 scales of four bytes, or powers of two of one. NaN loses its payload.
+  void (*_Nonnull load_scales)(
+    size_t bytes, const void *_Nonnull scales, size_t count, float *_Nonnull values);
+
   /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
   /// have no payload.
   void (*_Nonnull decode_float8)(
