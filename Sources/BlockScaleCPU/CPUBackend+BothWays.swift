@@ -123,8 +123,9 @@ extension CPUBackend {
 /// A matrix that is quantized together with its transpose, in tiles.
 ///
 /// A tile is some strips of as many rows as the transpose has columns in a block. The values of a
-/// strip stay in the cache while they are looked at from both sides; the codes of the transpose are
-/// turned when a tile is complete, so that they are written in longer runs.
+/// strip stay in the cache while they are looked at from both sides. Where a tier's kernels send codes past
+/// the caches, a strip's columns follow its rows; elsewhere the codes of the transpose are turned when a tile
+/// is complete, so that they are written in longer runs.
 // Sendable in spite of its pointers: every tile writes to places of its own.
 @safe private struct BothWays: @unchecked Sendable {
   let quantizer: PanelQuantizer

@@ -97,11 +97,9 @@ extension PanelRun {
           at: done, in: workspace.scratch, known: workspace.known, scaleBytes: width)
         let lower = columns.lowerBound + done
         let some = lower..<min(columns.upperBound, lower + StripLayout.columnCount)
-        let edges =
-          (done == 0 ? BS_STRIP_BEGINS : 0)
-          | (some.upperBound == columns.upperBound ? BS_STRIP_ENDS : 0)
+        let edges = edges(of: some, in: columns)
         for row in stride(from: 0, to: StripLayout.rowCount, by: StripLayout.rowsAtOnce) {
-          unsafe encodeRows(first + row, some, of: &part, row, edges: Int32(edges))
+          unsafe encodeRows(first + row, some, of: &part, row, edges: edges)
         }
         unsafe encodeColumns(
           first, some, of: &part, scales: scales, at: strip * columns.count + done,
@@ -135,10 +133,8 @@ extension PanelRun {
         // The memory was just reserved; codes wait in the strip until they are turned.
         var part = unsafe layout.strip(
           at: done, in: workspace.scratch, known: workspace.known, scaleBytes: 0)
-        let edges =
-          (done == 0 ? BS_STRIP_BEGINS : 0)
-          | (some.upperBound == columns.upperBound ? BS_STRIP_ENDS : 0)
-        unsafe encodeSquares(first, some, of: &part, edges: Int32(edges))
+        let edges = edges(of: some, in: columns)
+        unsafe encodeSquares(first, some, of: &part, edges: edges)
         unsafe turn(
           &part, some.count, others + lower * panel.rows + first, panel.rows,
           first == rows.lowerBound ? 1 : 0)
@@ -174,6 +170,13 @@ extension PanelRun {
         columns.count, workspace.factors, codes(row + index, columns.lowerBound), panel.columns,
         edges)
     }
+  }
+
+  /// Which ends of some columns' rows are those of the tile's.
+  private func edges(of some: Range<Int>, in columns: Range<Int>) -> Int32 {
+    Int32(
+      (some.lowerBound == columns.lowerBound ? BS_STRIP_BEGINS : 0)
+        | (some.upperBound == columns.upperBound ? BS_STRIP_ENDS : 0))
   }
 
   /// The columns of one strip that are transposed and chosen for at once.

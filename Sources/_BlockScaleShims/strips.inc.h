@@ -16,13 +16,15 @@ enum {
   PITCH = BS_STRIP_PITCH,
   ROWS = BS_STRIP_ROWS_AT_ONCE,
 };
+_Static_assert(ROWS == 4, "each of the rows has a quarter of a register");
 
 /// Codes on their way to lines of memory, which need not begin where runs of 64 codes do.
 typedef struct {
   /// How many bytes of a line belong to the run before.
   size_t offset;
-  /// Brings a run into order and turns it by `offset`.
+  /// Brings a run into order and rotates it by `offset`.
   __m512i places;
+  /// The bytes of a line that are not of the run before.
   __mmask64 own;
 } lines_t;
 
@@ -35,7 +37,7 @@ BS_INLINE __m512i natural_order(void) {
 
 /// Where the codes of a row lie that come from `tabulated64`.
 BS_INLINE __m512i tabulated_order(void) {
-  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), natural_order());
+  return in_order64(natural_order());
 }
 
 /// Where the codes of a column lie whose rows are in turn in the quarters of a register.
@@ -48,8 +50,8 @@ BS_INLINE __m512i column_order(void) {
 /// - Parameter order: The places of a run's codes in the register that holds them.
 BS_INLINE lines_t lines_at(const uint8_t *codes, __m512i order) {
   const size_t offset = (size_t)codes & 63;
-  const __m512i turned = _mm512_sub_epi8(natural_order(), _mm512_set1_epi8((char)offset));
-  return (lines_t){offset, _mm512_permutexvar_epi8(turned, order), ~(uint64_t)0 << offset};
+  const __m512i rotated = _mm512_sub_epi8(natural_order(), _mm512_set1_epi8((char)offset));
+  return (lines_t){offset, _mm512_permutexvar_epi8(rotated, order), ~(uint64_t)0 << offset};
 }
 
 /// Completes a line by the first of 64 codes and keeps the others. The first line of all gets no other
@@ -58,9 +60,9 @@ BS_INLINE void write_line(
   const lines_t *lines, uint8_t *codes, __m512i run, __m512i *rest, int is_first
 ) {
   uint8_t *line = codes - lines->offset;
-  const __m512i turned = _mm512_permutexvar_epi8(lines->places, run);
-  const __m512i all = _mm512_mask_blend_epi8(lines->own, *rest, turned);
-  *rest = turned;
+  const __m512i rotated = _mm512_permutexvar_epi8(lines->places, run);
+  const __m512i all = _mm512_mask_blend_epi8(lines->own, *rest, rotated);
+  *rest = rotated;
   if (is_first && lines->offset != 0) {
     _mm512_mask_storeu_epi8(line, lines->own, all);
   } else {

@@ -27,6 +27,11 @@ BS_INLINE __m512i tabulated64(__m512i first, __m512i second, __m512i low, __m512
   return _mm512_ternarylogic_epi64(codes, signs, _mm512_set1_epi8((char)0x80), 0xF8);
 }
 
+/// The codes of `tabulated64` in the order of their values.
+BS_INLINE __m512i in_order64(__m512i codes) {
+  return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), codes);
+}
+
 static __attribute__((noinline)) void BS_NAME(bs_encode_exactly)(
   const bs_rule_t *rule, const uint8_t *values, size_t count, bs_factor_t factor, uint8_t *codes
 ) {
@@ -58,8 +63,7 @@ BS_INLINE void encode_block_by_table(
     }
     const __m512i first = _mm512_loadu_si512(from);
     const __m512i second = _mm512_loadu_si512(from + (is_half ? 0 : 64));
-    __m512i all = _mm512_permutexvar_epi64(
-      _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), tabulated64(first, second, low, high));
+    __m512i all = in_order64(tabulated64(first, second, low, high));
     const __m512i smallest = _mm512_min_epu16(
       _mm512_and_si512(first, magnitude), _mm512_and_si512(second, magnitude));
     if (__builtin_expect(_mm512_cmplt_epu16_mask(smallest, least) != 0, 0)) {

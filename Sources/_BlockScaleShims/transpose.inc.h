@@ -70,6 +70,25 @@ BS_INLINE void transpose_words(
 
 #endif
 
+/// Four by four values of four bytes.
+BS_INLINE void transpose_wide(
+  const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
+) {
+  u32x4 rows[4], next[4];
+  for (int row = 0; row < 4; row++) rows[row] = LOAD(u32x4, values + row * stride);
+#pragma clang loop unroll(full)
+  for (int round = 0; round < 2; round++) {
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 2; row++) {
+      next[2 * row] = __builtin_shufflevector(rows[row], rows[row + 2], 0, 4, 1, 5);
+      next[2 * row + 1] = __builtin_shufflevector(rows[row], rows[row + 2], 2, 6, 3, 7);
+    }
+#pragma clang loop unroll(full)
+    for (int row = 0; row < 4; row++) rows[row] = next[row];
+  }
+  for (int row = 0; row < 4; row++) STORE(result + row * result_stride, rows[row]);
+}
+
 #if defined(BS_AVX512)
 
 /// Four registers whose quarters change places with each other, as rows and columns do.
@@ -86,7 +105,7 @@ BS_INLINE void transpose_quarters(const __m512i *rows, __m512i *columns) {
 
 /// Sixteen by sixteen values of four bytes, so that all of a line is read and written at once: two rounds of
 /// interleaving, then quarters of registers change places.
-BS_INLINE void transpose_wide(
+BS_INLINE void transpose_lines(
   const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
 ) {
   __m512i rows[16], next[16];
@@ -117,27 +136,6 @@ BS_INLINE void transpose_wide(
       _mm512_storeu_si512(result + (4 * quarter + index) * result_stride, columns[quarter]);
     }
   }
-}
-
-#else
-
-/// Four by four values of four bytes.
-BS_INLINE void transpose_wide(
-  const uint8_t *values, size_t stride, uint8_t *result, size_t result_stride
-) {
-  u32x4 rows[4], next[4];
-  for (int row = 0; row < 4; row++) rows[row] = LOAD(u32x4, values + row * stride);
-#pragma clang loop unroll(full)
-  for (int round = 0; round < 2; round++) {
-#pragma clang loop unroll(full)
-    for (int row = 0; row < 2; row++) {
-      next[2 * row] = __builtin_shufflevector(rows[row], rows[row + 2], 0, 4, 1, 5);
-      next[2 * row + 1] = __builtin_shufflevector(rows[row], rows[row + 2], 2, 6, 3, 7);
-    }
-#pragma clang loop unroll(full)
-    for (int row = 0; row < 4; row++) rows[row] = next[row];
-  }
-  for (int row = 0; row < 4; row++) STORE(result + row * result_stride, rows[row]);
 }
 
 #endif
@@ -183,40 +181,61 @@ BS_INLINE void transpose_many_words(
 
 #endif
 
+/// Whole tiles of some rows and columns.
+BS_INLINE void transpose_tiles(
+  size_t width, size_t tile, const uint8_t *values, size_t stride, size_t first_row, size_t end_row,
+  size_t first_column, size_t end_column, uint8_t *result, size_t result_stride
+) {
+  for (size_t row = first_row; row < end_row; row += tile) {
+    for (size_t column = first_column; column < end_column; column += tile) {
+      const uint8_t *from = values + row * stride + width * column;
+      uint8_t *to = result + column * result_stride + width * row;
+      switch (tile) {
+#if defined(BS_AVX512)
+      case 32: transpose_many_words(from, stride, to, result_stride); break;
+      case 16: transpose_lines(from, stride, to, result_stride); break;
+#else
+      case 8: transpose_words(from, stride, to, result_stride); break;
+#endif
+      default: transpose_wide(from, stride, to, result_stride);
+      }
+    }
+  }
+}
+
 static void BS_NAME(bs_transpose_values)(
   size_t width, const void *values, size_t stride, size_t rows, size_t columns, void *result,
   size_t result_stride
 ) {
+  const uint8_t *from = values;
+  uint8_t *to = result;
 #if defined(BS_AVX512)
   const size_t tile = width == 2 ? 32 : 16;
 #else
   const size_t tile = width == 2 ? 8 : 4;
 #endif
-  const size_t whole_rows = rows & ~(tile - 1), whole_columns = columns & ~(tile - 1);
-  for (size_t row = 0; row < whole_rows; row += tile) {
-    for (size_t column = 0; column < whole_columns; column += tile) {
-      const uint8_t *from = (const uint8_t *)values + row * stride + width * column;
-      uint8_t *to = (uint8_t *)result + column * result_stride + width * row;
-      if (width == 4) {
-        transpose_wide(from, stride, to, result_stride);
-      } else {
-#if defined(BS_AVX512)
-        transpose_many_words(from, stride, to, result_stride);
-#else
-        transpose_words(from, stride, to, result_stride);
-#endif
-      }
-    }
+  size_t whole_rows = rows & ~(tile - 1), whole_columns = columns & ~(tile - 1);
+  transpose_tiles(
+    width, tile, from, stride, 0, whole_rows, 0, whole_columns, to, result_stride);
+  if (tile == 16) {
+    // Smaller tiles of what is left below and beside the others.
+    const size_t more_rows = rows & ~(size_t)3, more_columns = columns & ~(size_t)3;
+    transpose_tiles(
+      width, 4, from, stride, whole_rows, more_rows, 0, more_columns, to, result_stride);
+    transpose_tiles(
+      width, 4, from, stride, 0, whole_rows, whole_columns, more_columns, to, result_stride);
+    whole_rows = more_rows;
+    whole_columns = more_columns;
   }
   for (size_t row = 0; row < rows; row++) {
     const size_t first = row < whole_rows ? whole_columns : 0;
     for (size_t column = first; column < columns; column++) {
-      const uint8_t *from = (const uint8_t *)values + row * stride + width * column;
-      uint8_t *to = (uint8_t *)result + column * result_stride + width * row;
+      const uint8_t *value = from + row * stride + width * column;
+      uint8_t *place = to + column * result_stride + width * row;
       if (width == 2) {
-        STORE(to, LOAD(uint16_t, from));
+        STORE(place, LOAD(uint16_t, value));
       } else {
-        STORE(to, LOAD(uint32_t, from));
+        STORE(place, LOAD(uint32_t, value));
       }
     }
   }

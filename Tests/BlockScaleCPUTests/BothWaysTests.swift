@@ -37,7 +37,7 @@ import _BlockScaleTestSupport
         }
       }
     }
-    for recipe in [Recipe.coat, .deepseekUE8M0, .rceil] {
+    for recipe in [Recipe.coat, .deepseekUE8M0, .rceil, .comfy] {
       try check(recipe, .special, rows, columns, as: BFloat16.self, blockings: blockings) {
         BFloat16($0)
       }
@@ -46,6 +46,18 @@ import _BlockScaleTestSupport
     try check(.deepseek, .special, rows, columns, as: Float.self, blockings: [blockings[1]]) { $0 }
     try check(.deepseek, .special, rows, columns, as: Float16.self, blockings: [blockings[1]]) {
       Float16($0)
+    }
+  }
+
+  /// Blocks of zeros of both signs, whose codes some recipes erase, in both orientations.
+  @Test func zeroBlocksEqualReference() throws {
+    for recipe in [Recipe.deepseek, .comfy] {
+      for blocking in [Blocking(rows: 1, columns: 128), Blocking(rows: 128, columns: 128)] {
+        try check(
+          recipe, .normal, 384, 512, as: BFloat16.self, blockings: [blocking],
+          zeros: (128..<256, 128..<384)
+        ) { BFloat16($0) }
+      }
     }
   }
 
@@ -86,9 +98,17 @@ import _BlockScaleTestSupport
 
   private func check<Source: SourceValue>(
     _ recipe: Recipe, _ kind: TestValues, _ rows: Int, _ columns: Int, as source: Source.Type,
-    blockings only: [Blocking]? = nil, _ convert: (Float) -> Source
+    blockings only: [Blocking]? = nil, zeros: (rows: Range<Int>, columns: Range<Int>)? = nil,
+    _ convert: (Float) -> Source
   ) throws {
-    let values = kind.values(rows * columns, seed: 5, of: source, convert)
+    var values = kind.values(rows * columns, seed: 5, of: source, convert)
+    if let zeros {
+      for row in zeros.rows {
+        for column in zeros.columns {
+          values[row * columns + column] = convert((row + column) % 2 == 0 ? 0 : -0.0)
+        }
+      }
+    }
     func check<E, S>(_ type: BlockScaledMatrix<E, S>.Type, _ blockings: [Blocking]) throws {
       guard
         recipe.rule(

@@ -354,8 +354,13 @@ static void check_scales(const bs_kernels_t *kernels) {
   float values[257];
   for (int index = 0; index < 256; index++) {
     powers[index] = (uint8_t)(index * 7);
-    // NaN of both signs and several payloads, infinities, zeros, subnormal and normal numbers.
-    floats[index] = index % 3 ? (uint32_t)index << 24 | (uint32_t)index : 0x7F800000u + (uint32_t)index;
+    floats[index] = (uint32_t)index << 24 | (uint32_t)index << (index % 20);
+  }
+  // NaN of both signs and several payloads, infinities and zeros.
+  const uint32_t corners[] = {0x7FC00000, 0xFFC00001, 0x7F800001, 0xFF812345, 0x7F800000,
+                              0xFF800000, 0,          0x80000000, 1,          0x807FFFFF};
+  for (size_t index = 0; index < 250; index += 5) {
+    floats[index] = corners[index / 5 % (sizeof corners / sizeof *corners)];
   }
   for (size_t count = 0; count <= 256; count += count < 40 ? 1 : 24) {
     for (size_t bytes = 1; bytes <= 4; bytes += 3) {
@@ -436,6 +441,116 @@ static void check_moves(const bs_kernels_t *kernels) {
   }
 }
 
+enum { STRIP_ROWS = 128, STRIP_WIDTH = 256, STRIP_CODES = STRIP_ROWS * STRIP_WIDTH };
+
+/// Codes and what lies before and after them, which nothing may change.
+typedef struct {
+  _Alignas(64) uint8_t before[128];
+  uint8_t codes[STRIP_CODES + 128];
+} guarded_t;
+
+static void check_codes(const guarded_t *got, size_t offset, const uint8_t *expected, int turns) {
+  for (size_t index = 0; index < sizeof got->before; index++) {
+    CHECK(got->before[index] == 0xA5, "before codes at offset %zu", offset);
+  }
+  for (size_t index = 0; index < sizeof got->codes; index++) {
+    const int inside = index >= offset && index < offset + STRIP_CODES;
+    size_t place = index - offset;
+    if (turns && inside) place = place % STRIP_ROWS * STRIP_WIDTH + place / STRIP_ROWS;
+    const uint8_t code = inside ? expected[place] : 0xA5;
+    CHECK(
+      got->codes[index] == code, "code %zu at offset %zu: %02x, not %02x", index - offset, offset,
+      got->codes[index], code);
+  }
+}
+
+/// Strips of two blocks of columns, at all places of a line; blocks of rows and columns, then square ones.
+static void check_strips(const bs_kernels_t *kernels) {
+  if (!kernels->encode_strip_rows) return;
+  const bs_rule_t rule = {.source = BS_BFLOAT16, .element = BS_E4M3, .tensor_scale = 1};
+  static uint16_t values[STRIP_CODES];
+  static uint8_t expected[3][STRIP_CODES];
+  static guarded_t rows, columns;
+  static _Alignas(64) uint8_t groups[BS_STRIP_COLUMNS / 8 * BS_STRIP_PITCH];
+  static _Alignas(64) uint8_t row_rests[STRIP_ROWS * 64], column_rests[STRIP_WIDTH * 64];
+  static _Alignas(64) uint16_t maxima[BS_STRIP_COLUMNS], minima[BS_STRIP_COLUMNS];
+  bs_choice_t *known = calloc(1 << 15, sizeof *known);
+  uint8_t *tables = aligned_alloc(64, (size_t)128 << 15);
+  for (uint32_t magnitude = 0x3000; magnitude < 0x5000; magnitude++) {
+    bs_factor_t factor = {.multiplier = 448 / float_of(magnitude << 16), .least = UINT32_MAX};
+    kernels->tabulate_float8(&rule, magnitude, &factor, tables + 128 * magnitude);
+    known[magnitude] = (bs_choice_t){.scale = ~magnitude, .factor = factor};
+  }
+  for (int kind = 0; kind < 2; kind++) {
+    fill(BS_BFLOAT16, (uint8_t *)values, STRIP_CODES, 0);
+    for (size_t index = 0; index < STRIP_CODES; index++) {
+      // Here and there, or often, zeros of both signs and values below the normal codes.
+      const uint32_t dice = random_bits() % (kind ? 8 : 2048);
+      if (dice < 3) values[index] = dice ? (uint16_t)(dice << 15) : (uint16_t)(0x3000 + index % 999);
+    }
+    uint16_t most[2][STRIP_WIDTH] = {{0}}, of_rows[STRIP_ROWS][2] = {{0}};
+    for (size_t index = 0; index < STRIP_CODES; index++) {
+      const size_t row = index / STRIP_WIDTH, column = index % STRIP_WIDTH, block = column / 128;
+      const uint16_t magnitude = values[index] & 0x7FFF;
+      if (magnitude > most[0][column]) most[0][column] = magnitude;
+      if (magnitude > most[1][block]) most[1][block] = magnitude;
+      if (magnitude > of_rows[row][block]) of_rows[row][block] = magnitude;
+    }
+    for (size_t index = 0; index < STRIP_CODES; index++) {
+      const size_t row = index / STRIP_WIDTH, column = index % STRIP_WIDTH, block = column / 128;
+      const uint16_t own[] = {of_rows[row][block], most[0][column], most[1][block]};
+      const float value = float_of((uint32_t)values[index] << 16);
+      for (int way = 0; way < 3; way++) {
+        const int code = encoded(BS_E4M3, value * known[own[way]].factor.multiplier);
+        expected[way][index] = (uint8_t)(code | values[index] >> 15 << 7);
+      }
+    }
+    for (size_t offset = 0; offset < 64; offset++) {
+      const bs_strip_t strip = {groups, maxima, minima, row_rests, column_rests, known, 4};
+      const int edges = BS_STRIP_BEGINS | BS_STRIP_ENDS;
+      uint32_t scales[STRIP_ROWS][2], column_scales[STRIP_WIDTH], unknown = 0;
+      for (int are_squares = 0; are_squares < 2; are_squares++) {
+        memset(&rows, 0xA5, sizeof rows);
+        memset(&columns, 0xA5, sizeof columns);
+        bs_factor_t factors[2] = {known[most[1][0]].factor, known[most[1][1]].factor};
+        for (size_t row = 0; row < STRIP_ROWS; row += BS_STRIP_ROWS_AT_ONCE) {
+          const uint16_t *from = values + row * STRIP_WIDTH;
+          uint8_t *to = rows.codes + offset + row * STRIP_WIDTH;
+          if (are_squares) {
+            kernels->encode_strip_squares(
+              &rule, &strip, from, 2 * STRIP_WIDTH, row, STRIP_WIDTH, factors, to, STRIP_WIDTH,
+              edges);
+          } else {
+            const size_t done = kernels->encode_strip_rows(
+              &rule, &strip, from, 2 * STRIP_WIDTH, row, STRIP_WIDTH, 0, 0,
+              (uint8_t *)scales[row], sizeof *scales, to, STRIP_WIDTH, edges, &unknown);
+            CHECK(done == 2 * BS_STRIP_ROWS_AT_ONCE, "%zu blocks, then %u", done, unknown);
+          }
+        }
+        uint8_t *to = columns.codes + offset;
+        if (are_squares) {
+          kernels->turn_strip_squares(&strip, STRIP_WIDTH, to, STRIP_ROWS, 1);
+        } else {
+          const size_t done = kernels->encode_strip_columns(
+            &rule, &strip, STRIP_WIDTH, 0, 0, (uint8_t *)column_scales, to, STRIP_ROWS, 1);
+          CHECK(done == STRIP_WIDTH, "%zu columns", done);
+        }
+        kernels->finish_strip_columns(&strip, STRIP_WIDTH, to + STRIP_ROWS, STRIP_ROWS);
+        check_codes(&rows, offset, expected[are_squares ? 2 : 0], 0);
+        check_codes(&columns, offset, expected[are_squares ? 2 : 1], 1);
+      }
+      for (size_t row = 0; row < STRIP_ROWS; row++) {
+        CHECK(scales[row][0] == of_rows[row][0] && scales[row][1] == of_rows[row][1], "scales");
+      }
+      for (size_t column = 0; column < STRIP_WIDTH; column++) {
+        CHECK(column_scales[column] == most[0][column], "scale of column %zu", column);
+      }
+    }
+  }
+  free(known);
+  free(tables);
+}
+
 int main(void) {
   const bs_kernels_t *tiers[] = {bs_kernels_neon(), bs_kernels_avx2(), bs_kernels_avx512()};
   const char *names[] = {"neon", "avx2", "avx512"};
@@ -459,6 +574,7 @@ int main(void) {
     }
     check_scales(kernels);
     check_moves(kernels);
+    check_strips(kernels);
     check_tables(kernels);
     printf("%s: %ld comparisons, %d failures\n", names[tier], checks, failures);
   }

@@ -115,8 +115,8 @@ enum { BS_STRIP_BEGINS = 1, BS_STRIP_ENDS = 2 };
 /// A strip of 128 rows on its way to codes in both orientations, which go past the caches. All memory begins
 /// at a multiple of 64 bytes.
 typedef struct {
-  /// In groups of eight columns, if these are 16-bit values, or of sixteen columns of 8-bit codes, which lie
-  /// `BS_STRIP_PITCH` apart and each hold row after row.
+  /// Groups of columns that lie `BS_STRIP_PITCH` apart and hold row after row: eight columns of 16-bit values, or
+  /// of 8-bit codes eight and the eight that are 32 further on.
   uint8_t *_Nonnull groups;
   /// The largest and smallest magnitudes of columns so far.
   uint16_t *_Nonnull column_maxima;
@@ -191,8 +191,8 @@ typedef struct {
     bs_errors_t *_Nullable errors);
 
   /// Encodes `BS_STRIP_ROWS_AT_ONCE` rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes,
-  /// stores their scales, and keeps the values as rows `row` and those that follow of a strip. `ahead` of the
-  /// rule is zero.
+  /// stores their scales, and keeps the values as rows `row`, a multiple of as many, and those that follow of a
+  /// strip. `ahead` of the rule is zero. Rows of codes, here and below, lie a multiple of 64 bytes apart.
   ///
   /// Blocks are counted in turn from all rows. Begins with block `done` and stops before one whose scale
   /// is not known, whose largest magnitude it then tells. If there is `own`, that is the factor of block
@@ -218,7 +218,8 @@ typedef struct {
     int is_first);
 
   /// Encodes `BS_STRIP_ROWS_AT_ONCE` rows of values, `stride` bytes apart, as 8-bit codes under the factors of
-  /// blocks of 128 columns, and keeps the codes as rows `row` and those that follow of a strip.
+  /// blocks of 128 columns, and keeps the codes as rows `row` and those that follow of a strip; otherwise as
+  /// `encode_strip_rows`.
   void (*_Nullable encode_strip_squares)(
     const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, const void *_Nonnull values,
     size_t stride, size_t row, size_t columns, const bs_factor_t *_Nonnull factors,
