@@ -271,9 +271,9 @@ static __attribute__((noinline)) void BS_NAME(bs_encode_eight_first_columns)(
 }
 
 /// What eight columns need, whose scales are stored if all of them are known.
-typedef enum { COLUMNS_UNKNOWN, COLUMNS_RARE, COLUMNS_TABULATED } kind_t;
+typedef enum { COLUMNS_UNKNOWN, COLUMNS_RARE, COLUMNS_TABULATED } column_kind_t;
 
-BS_INLINE kind_t choose_eight_columns(
+BS_INLINE column_kind_t choose_eight_columns(
   const bs_strip_t *strip, size_t column, size_t scale_bytes, uint8_t *scales,
   const bs_factor_t **factors
 ) {
@@ -304,7 +304,7 @@ static size_t BS_NAME(bs_encode_strip_columns)(
       }
     }
     const bs_factor_t *factors[8];
-    kind_t kind = COLUMNS_RARE;
+    column_kind_t kind = COLUMNS_RARE;
     if (__builtin_expect(own != 0, 0)) {
       for (int index = 0; index < 8; index++) factors[index] = own + index;
       own = 0;

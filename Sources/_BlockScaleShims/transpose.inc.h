@@ -138,10 +138,6 @@ BS_INLINE void transpose_lines(
   }
 }
 
-#endif
-
-#if defined(BS_AVX512)
-
 /// 32x32 words. Rows may lie a power of two apart and then fight for the same lines of the cache, so
 /// they are first brought together.
 BS_INLINE void transpose_many_words(

@@ -33,6 +33,9 @@ import _BlockScaleTestSupport
         try check(NVFP4Matrix.self) { Float8E4M3(bitPattern: UInt8(truncatingIfNeeded: $0)) }
         try check(MXFP4Matrix.self) { Float8E8M0(bitPattern: UInt8(truncatingIfNeeded: $0)) }
         try check(MXFP8Matrix.self) { Float8E8M0(bitPattern: UInt8(truncatingIfNeeded: $0)) }
+        try check(BlockScaledMatrix<Float8E4M3, Float8E4M3>.self) {
+          Float8E4M3(bitPattern: UInt8(truncatingIfNeeded: $0))
+        }
         try check(Float8Matrix.self) { Float(bitPattern: UInt32(truncatingIfNeeded: $0)) }
         try check(Float8Matrix.self) { Float($0 % 1000) * 1e-5 }
         try check(BlockScaledMatrix<Float8E5M2, BFloat16>.self) {
