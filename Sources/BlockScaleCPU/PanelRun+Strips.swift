@@ -84,8 +84,8 @@ extension PanelRun {
     let width = rule.scaleFormat.byteCount
     let layout = StripLayout(columns: columns.count, strips: strips, scaleBytes: width)
     workspace.reserve(scratch: layout.byteCount)
-    // A group of columns may be chosen for at once.
-    workspace.reserve(blocks: Self.columnsAtOnce)
+    // Rows or columns may be chosen for at once.
+    workspace.reserve(blocks: max(StripLayout.rowsAtOnce, Self.columnsAtOnce))
     kernelRule.ahead = 0
     // The memory was just reserved, and holds the scales of the transpose until they are turned.
     let scales = unsafe layout.scales(in: workspace.scratch)
@@ -190,8 +190,7 @@ extension PanelRun {
       preconditionFailure("The tier has no kernels for strips")
     }
     let width = rule.scaleFormat.byteCount
-    let height = StripLayout.rowsAtOnce
-    let blocks = height * columns.count / block
+    let blocks = columns.count / block
     let firstScale = row * blockCount + columns.lowerBound / block
     var done = 0
     var own: UnsafeMutablePointer<bs_factor_t>?
@@ -204,11 +203,13 @@ extension PanelRun {
           .assumingMemoryBound(to: UInt8.self), blockCount * width,
         codes(row, columns.lowerBound), panel.columns, edges, workspace.maxima)
       guard done < blocks else { return }
-      let place = (row: row + done % height, column: columns.lowerBound + done / height * block)
-      // Blocks to be erased are known by their factors.
-      _ = unsafe choose(
-        at: 0, scaleIndex: place.row * blockCount + place.column / block, in: panel.scales,
-        rows: place.row..<place.row + 1, columns: place.column..<place.column + block)
+      let first = columns.lowerBound + done * block
+      for index in 0..<StripLayout.rowsAtOnce {
+        // Blocks to be erased are known by their factors.
+        _ = unsafe choose(
+          at: index, scaleIndex: firstScale + index * blockCount + done, in: panel.scales,
+          rows: row + index..<row + index + 1, columns: first..<first + block)
+      }
       unsafe own = workspace.factors
     }
   }

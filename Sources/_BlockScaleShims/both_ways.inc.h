@@ -23,48 +23,42 @@ BS_INLINE void store_scale(size_t bytes, uint8_t *scales, size_t index, uint32_t
   }
 }
 
-BS_INLINE __m512i extremes_of(int are_largest, __m512i first, __m512i second) {
-  return are_largest ? _mm512_max_epu16(first, second) : _mm512_min_epu16(first, second);
-}
-
-/// Words of four registers, in the end those of each in a quarter of one.
-BS_INLINE __m512i fold_rows(int are_largest, const __m512i *rows) {
-  const __m512i first = extremes_of(
-    are_largest, _mm512_shuffle_i64x2(rows[0], rows[1], 0x44),
-    _mm512_shuffle_i64x2(rows[0], rows[1], 0xEE));
-  const __m512i second = extremes_of(
-    are_largest, _mm512_shuffle_i64x2(rows[2], rows[3], 0x44),
-    _mm512_shuffle_i64x2(rows[2], rows[3], 0xEE));
-  return extremes_of(
-    are_largest, _mm512_shuffle_i64x2(first, second, 0x88),
-    _mm512_shuffle_i64x2(first, second, 0xDD));
-}
-
-/// The largest and, complemented, the smallest magnitudes of blocks of `ROWS` rows.
-BS_INLINE __m128i fold_extremes(const __m512i *most, const __m512i *least) {
-  const __m512i maxima = fold_rows(1, most);
-  const __m512i minima = _mm512_xor_si512(fold_rows(0, least), _mm512_set1_epi32(-1));
+/// The largest magnitudes of `ROWS` rows, of each of which a register has some.
+BS_INLINE __m128i fold_maxima(const __m512i *most) {
+  // In the end those of each row in a quarter of one register.
+  const __m512i first = _mm512_max_epu16(
+    _mm512_shuffle_i64x2(most[0], most[1], 0x44), _mm512_shuffle_i64x2(most[0], most[1], 0xEE));
+  const __m512i second = _mm512_max_epu16(
+    _mm512_shuffle_i64x2(most[2], most[3], 0x44), _mm512_shuffle_i64x2(most[2], most[3], 0xEE));
   __m512i all = _mm512_max_epu16(
-    _mm512_unpacklo_epi64(maxima, minima), _mm512_unpackhi_epi64(maxima, minima));
+    _mm512_shuffle_i64x2(first, second, 0x88), _mm512_shuffle_i64x2(first, second, 0xDD));
+  all = _mm512_max_epu16(all, _mm512_shuffle_epi32(all, 0x4E));
   all = _mm512_max_epu16(all, _mm512_shuffle_epi32(all, 0xB1));
   all = _mm512_max_epu16(all, _mm512_rol_epi32(all, 16));
-  // Of each quarter the first word, then the fifth one.
-  const __m512i order =
-    _mm512_setr_epi64(0x0018001000080000, 0x001C0014000C0004, 0, 0, 0, 0, 0, 0);
-  return _mm512_castsi512_si128(_mm512_permutexvar_epi16(order, all));
+  // Every word of a quarter is its largest by now.
+  return _mm512_cvtepi64_epi16(
+    _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6), all));
 }
 
-/// Looks at one block of `ROWS` rows, which are also copied to the strip. The extremes are those of
-/// `fold_extremes`.
-BS_INLINE __m128i scan_block(
-  const bs_strip_t *strip, const uint8_t *values, size_t stride, size_t row, size_t block
+/// What a block of each of `ROWS` rows has been looked at for.
+typedef struct {
+  /// The smallest magnitudes of all rows, in no order.
+  __m512i minima;
+  /// The largest magnitude of each row, twice in turn.
+  uint16_t maxima[2 * ROWS];
+} extremes_t;
+
+/// Looks at one block of `ROWS` rows, which are also copied to the strip.
+BS_INLINE void scan_block(
+  const bs_strip_t *strip, const uint8_t *values, size_t stride, size_t row, size_t block,
+  extremes_t *extremes
 ) {
   const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
   // The groups of eight columns lie `PITCH` apart, in each of them 64 bytes of every four rows.
   uint8_t *copy = strip->groups + STRIP_ROWS / 8 * block * PITCH + 64 / ROWS * row;
   uint16_t *column_most = strip->column_maxima + STRIP_ROWS * block;
   uint16_t *column_least = strip->column_minima + STRIP_ROWS * block;
-  __m512i most[ROWS], least[ROWS];
+  __m512i most[ROWS], least;
 #pragma clang loop unroll(full)
   for (int quarter = 0; quarter < 4; quarter++) {
     const uint8_t *from = values + 2 * STRIP_ROWS * block + 64 * quarter;
@@ -82,12 +76,12 @@ BS_INLINE __m128i scan_block(
       _mm512_store_si512(copy + (4 * quarter + index) * PITCH, groups[index]);
       rows[index] = _mm512_and_si512(rows[index], magnitude);
       most[index] = quarter ? _mm512_max_epu16(most[index], rows[index]) : rows[index];
-      least[index] = quarter ? _mm512_min_epu16(least[index], rows[index]) : rows[index];
     }
     __m512i larger = _mm512_max_epu16(
       _mm512_max_epu16(rows[0], rows[1]), _mm512_max_epu16(rows[2], rows[3]));
     __m512i smaller = _mm512_min_epu16(
       _mm512_min_epu16(rows[0], rows[1]), _mm512_min_epu16(rows[2], rows[3]));
+    least = quarter ? _mm512_min_epu16(least, smaller) : smaller;
     if (row > 0) {
       larger = _mm512_max_epu16(_mm512_load_si512(column_most + 32 * quarter), larger);
       smaller = _mm512_min_epu16(_mm512_load_si512(column_least + 32 * quarter), smaller);
@@ -95,13 +89,36 @@ BS_INLINE __m128i scan_block(
     _mm512_store_si512(column_most + 32 * quarter, larger);
     _mm512_store_si512(column_least + 32 * quarter, smaller);
   }
-  return fold_extremes(most, least);
+  extremes->minima = least;
+  _mm_storeu_si128((__m128i *)extremes->maxima, fold_maxima(most));
+}
+
+/// What blocks of rows or of columns need, whose scales are stored if all of them are known.
+typedef enum { BLOCKS_UNKNOWN, BLOCKS_RARE, BLOCKS_TABULATED } block_kind_t;
+
+BS_INLINE block_kind_t choose_rows(
+  const bs_strip_t *strip, const extremes_t *extremes, size_t block, uint8_t *scales,
+  size_t scale_stride, const bs_factor_t **factors
+) {
+  uint32_t least = 0;
+#pragma clang loop unroll(full)
+  for (int index = 0; index < ROWS; index++) {
+    const bs_choice_t *choice = &strip->known[extremes->maxima[index]];
+    if (__builtin_expect(choice->scale == 0, 0)) return BLOCKS_UNKNOWN;
+    store_scale(strip->scale_bytes, scales + index * scale_stride, block, ~choice->scale);
+    if (choice->factor.least > least) least = choice->factor.least;
+    factors[index] = &choice->factor;
+  }
+  // In about one of 25 cases some row has a value below its table; which one, is looked for then.
+  const int is_rare = least > 0x7FFF
+    || _mm512_cmplt_epu16_mask(extremes->minima, _mm512_set1_epi16((short)least)) != 0;
+  return is_rare ? BLOCKS_RARE : BLOCKS_TABULATED;
 }
 
 static size_t BS_NAME(bs_encode_strip_rows)(
   const bs_rule_t *rule, const bs_strip_t *all, const void *values, size_t stride, size_t row,
   size_t columns, size_t done, const bs_factor_t *own, uint8_t *scales, size_t scale_stride,
-  uint8_t *codes, size_t code_stride, int edges, uint32_t *maximum
+  uint8_t *codes, size_t code_stride, int edges, uint32_t *maxima
 ) {
   // Of its own, so that no store can be one to it.
   const bs_strip_t strip = *all;
@@ -112,42 +129,40 @@ static size_t BS_NAME(bs_encode_strip_rows)(
   __m512i rests[ROWS];
   take_rests(&strip, row, rests);
   // Blocks are looked at one step before they are encoded, which then waits for nothing.
-  _Alignas(16) uint16_t extremes[2 * STEP_BLOCKS][2 * ROWS];
-  size_t scanned = done / ROWS / STEP_BLOCKS * STEP_BLOCKS;
+  extremes_t extremes[2 * STEP_BLOCKS];
+  size_t scanned = done / STEP_BLOCKS * STEP_BLOCKS;
   for (size_t first = scanned; first < blocks; first += STEP_BLOCKS) {
     const size_t end = first + STEP_BLOCKS < blocks ? first + STEP_BLOCKS : blocks;
     for (; scanned < blocks && scanned < first + 2 * STEP_BLOCKS; scanned++) {
-      _mm_store_si128(
-        (__m128i *)extremes[scanned % (2 * STEP_BLOCKS)],
-        scan_block(&strip, values, stride, row, scanned));
+      scan_block(&strip, values, stride, row, scanned, &extremes[scanned % (2 * STEP_BLOCKS)]);
     }
-    for (size_t block = first; block < end; block++) {
-      const uint16_t *found = extremes[block % (2 * STEP_BLOCKS)];
+    for (size_t block = first > done ? first : done; block < end; block++) {
+      const extremes_t *found = &extremes[block % (2 * STEP_BLOCKS)];
       const uint8_t *from = (const uint8_t *)values + 2 * STRIP_ROWS * block;
+      const bs_factor_t *factors[ROWS];
+      block_kind_t kind = BLOCKS_RARE;
+      if (__builtin_expect(own != 0, 0)) {
+        for (int index = 0; index < ROWS; index++) factors[index] = own + index;
+        own = 0;
+      } else {
+        kind = choose_rows(&strip, found, block, scales, scale_stride, factors);
+      }
+      if (__builtin_expect(kind == BLOCKS_UNKNOWN, 0)) {
+        for (int index = 0; index < ROWS; index++) maxima[index] = found->maxima[index];
+        done = block;
+        goto stop;
+      }
 #pragma clang loop unroll(full)
       for (int index = 0; index < ROWS; index++) {
-        if (__builtin_expect(ROWS * block + index < done, 0)) continue;
-        const bs_choice_t *choice = &strip.known[found[index]];
-        const bs_factor_t *factor = &choice->factor;
-        if (__builtin_expect(choice->scale == 0, 0)) {
-          if (!own || ROWS * block + index > done) {
-            *maximum = found[index];
-            done = ROWS * block + index;
-            goto stop;
-          }
-          factor = own;
-        } else {
-          store_scale(
-            strip.scale_bytes, scales + index * scale_stride, block, ~choice->scale);
-        }
         const uint8_t *ahead = from + (ROWS + ROWS / 2 + index / 2) * stride + 128 * (index % 2);
         __builtin_prefetch(ahead);
         __builtin_prefetch(ahead + 64);
         __m512i runs[2];
-        if (__builtin_expect((uint16_t)~found[ROWS + index] >= factor->least, 1)) {
-          encode_runs_by_table(from + index * stride, factor, runs);
+        const uint8_t *some = from + index * stride;
+        if (__builtin_expect(kind == BLOCKS_RARE && !is_tabulated(some, factors[index]), 0)) {
+          encode_other_runs(rule, some, factors[index], runs);
         } else {
-          encode_other_runs(rule, from + index * stride, factor, runs);
+          encode_runs_by_table(some, factors[index], runs);
         }
         uint8_t *to = codes + index * code_stride + STRIP_ROWS * block;
         write_line(&lines, to, runs[0], &rests[index], begins && block == 0);
@@ -156,7 +171,7 @@ static size_t BS_NAME(bs_encode_strip_rows)(
     }
   }
   if (edges & BS_STRIP_ENDS) finish_rows(&lines, codes + columns, code_stride, rests);
-  done = ROWS * blocks;
+  done = blocks;
 stop:
   keep_rests(&strip, row, rests);
   return done;
@@ -270,10 +285,7 @@ static __attribute__((noinline)) void BS_NAME(bs_encode_eight_first_columns)(
   encode_eight_columns(rule, strip, lines, column, factors, 0, codes, stride, 1);
 }
 
-/// What eight columns need, whose scales are stored if all of them are known.
-typedef enum { COLUMNS_UNKNOWN, COLUMNS_RARE, COLUMNS_TABULATED } column_kind_t;
-
-BS_INLINE column_kind_t choose_eight_columns(
+BS_INLINE block_kind_t choose_eight_columns(
   const bs_strip_t *strip, size_t column, size_t scale_bytes, uint8_t *scales,
   const bs_factor_t **factors
 ) {
@@ -281,12 +293,12 @@ BS_INLINE column_kind_t choose_eight_columns(
 #pragma clang loop unroll(disable)
   for (size_t index = 0; index < 8; index++) {
     const bs_choice_t *choice = &strip->known[strip->column_maxima[column + index]];
-    if (__builtin_expect(choice->scale == 0, 0)) return COLUMNS_UNKNOWN;
+    if (__builtin_expect(choice->scale == 0, 0)) return BLOCKS_UNKNOWN;
     store_scale(scale_bytes, scales, column + index, ~choice->scale);
     is_rare |= strip->column_minima[column + index] < choice->factor.least;
     factors[index] = &choice->factor;
   }
-  return is_rare ? COLUMNS_RARE : COLUMNS_TABULATED;
+  return is_rare ? BLOCKS_RARE : BLOCKS_TABULATED;
 }
 
 static size_t BS_NAME(bs_encode_strip_columns)(
@@ -304,7 +316,7 @@ static size_t BS_NAME(bs_encode_strip_columns)(
       }
     }
     const bs_factor_t *factors[8];
-    column_kind_t kind = COLUMNS_RARE;
+    block_kind_t kind = BLOCKS_RARE;
     if (__builtin_expect(own != 0, 0)) {
       for (int index = 0; index < 8; index++) factors[index] = own + index;
       own = 0;
@@ -313,9 +325,9 @@ static size_t BS_NAME(bs_encode_strip_columns)(
     } else {
       kind = choose_eight_columns(&strip, column, strip.scale_bytes, scales, factors);
     }
-    if (__builtin_expect(kind == COLUMNS_UNKNOWN, 0)) return column;
+    if (__builtin_expect(kind == BLOCKS_UNKNOWN, 0)) return column;
     uint8_t *to = codes + column * stride;
-    if (__builtin_expect(kind == COLUMNS_RARE, 0)) {
+    if (__builtin_expect(kind == BLOCKS_RARE, 0)) {
       BS_NAME(bs_encode_eight_rare_columns)(
         rule, &strip, &lines, column, factors, to, stride, is_first);
     } else if (__builtin_expect(is_first, 0)) {

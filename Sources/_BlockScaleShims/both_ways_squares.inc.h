@@ -5,18 +5,6 @@
 
 #if defined(BS_AVX512)
 
-/// Whether a block of 128 BF16 values has a smaller magnitude than its table.
-BS_INLINE int has_small(const uint8_t *values, const bs_factor_t *factor) {
-  const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
-  __m512i smallest = magnitude;
-#pragma clang loop unroll(full)
-  for (int index = 0; index < 4; index++) {
-    smallest = _mm512_min_epu16(
-      smallest, _mm512_and_si512(_mm512_loadu_si512(values + 64 * index), magnitude));
-  }
-  return _mm512_cmplt_epu16_mask(smallest, _mm512_set1_epi16((short)factor->least)) != 0;
-}
-
 static void BS_NAME(bs_encode_strip_squares)(
   const bs_rule_t *rule, const bs_strip_t *strip, const void *values, size_t stride, size_t row,
   size_t columns, const bs_factor_t *factors, uint8_t *codes, size_t code_stride, int edges
@@ -38,7 +26,7 @@ static void BS_NAME(bs_encode_strip_squares)(
       for (size_t place = 0; place < width * STRIP_ROWS; place += 64) {
         __builtin_prefetch(from + ROWS * stride + place);
       }
-      if (__builtin_expect(factor->table && !has_small(from, factor), 1)) {
+      if (__builtin_expect(is_tabulated(from, factor), 1)) {
         encode_runs_by_table(from, factor, runs[index]);
       } else {
         encode_other_runs(rule, from, factor, runs[index]);

@@ -109,6 +109,19 @@ static __attribute__((noinline)) void BS_NAME(bs_encode_other_block)(
   }
 }
 
+/// Whether there is a table that holds for all of a block of 128 BF16 values.
+BS_INLINE int is_tabulated(const uint8_t *values, const bs_factor_t *factor) {
+  if (!factor->table) return 0;
+  const __m512i magnitude = _mm512_set1_epi16(0x7FFF);
+  __m512i smallest = magnitude;
+#pragma clang loop unroll(full)
+  for (int index = 0; index < 4; index++) {
+    smallest = _mm512_min_epu16(
+      smallest, _mm512_and_si512(_mm512_loadu_si512(values + 64 * index), magnitude));
+  }
+  return _mm512_cmplt_epu16_mask(smallest, _mm512_set1_epi16((short)factor->least)) == 0;
+}
+
 /// A block of 128 BF16 values by its table, as two runs in the order of `tabulated64`.
 BS_INLINE void encode_runs_by_table(
   const uint8_t *values, const bs_factor_t *factor, __m512i *runs

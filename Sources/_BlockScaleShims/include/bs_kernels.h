@@ -194,9 +194,9 @@ typedef struct {
   /// stores their scales, and keeps the values as rows `row`, a multiple of as many, and those that follow of a
   /// strip. `ahead` of the rule is zero. Rows of codes, here and below, lie a multiple of 64 bytes apart.
   ///
-  /// Blocks are counted in turn from all rows. Begins with block `done` and stops before one whose scale
-  /// is not known, whose largest magnitude it then tells. If there is `own`, that is the factor of block
-  /// `done`, whose scale is stored already, unless it is known by now. Returns the number of finished blocks.
+  /// Begins with block `done` of each row and stops before blocks of which one's scale is not known, whose
+  /// largest magnitudes it then tells, as many as there are rows; or goes on with `own`, the factors of the
+  /// rows' blocks `done`, whose scales are stored already. Returns the number of finished blocks of each row.
   ///
   /// `columns` is a multiple of 128. Null where a tier has no kernels for both orientations; the next four
   /// are there if this one is.
@@ -204,7 +204,7 @@ typedef struct {
     const bs_rule_t *_Nonnull rule, const bs_strip_t *_Nonnull strip, const void *_Nonnull values,
     size_t stride, size_t row, size_t columns, size_t done, const bs_factor_t *_Nullable own,
     uint8_t *_Nonnull scales, size_t scale_stride, uint8_t *_Nonnull codes, size_t code_stride,
-    int edges, uint32_t *_Nonnull maximum);
+    int edges, uint32_t *_Nonnull maxima);
 
   /// Encodes the columns of a full strip as blocks of 128 codes of rows of the transpose, and stores their
   /// scales one after the other. What does not fill a line of memory waits for the next strip.
