@@ -30,8 +30,19 @@ struct QuantizeBenchmark: ParsableCommand {
   @Option(help: "The numbers of columns.")
   var columns = [4096, 14336]
 
+  @Option(
+    help: """
+      The number of equal tensors that are worked on in turn; by default as many as take 1 GiB with their \
+      copies, so that no cache holds what is read or written next. With one, all that fits stays in the caches.
+      """)
+  var tensors: Int?
+
   @Option(help: "Measure only what has this in its name.")
   var only = ""
+
+  func validate() throws {
+    guard tensors ?? 1 > 0 else { throw ValidationError("There must be at least one tensor.") }
+  }
 
   func run() throws {
     keepFreedMemory()
@@ -52,78 +63,89 @@ struct QuantizeBenchmark: ParsableCommand {
       let sum = (0..<4).reduce(0) { $0 + Int(bits >> (16 * UInt64($1)) & 0xFFFF) }
       return BFloat16(Float(sum - 2 * 0xFFFF) * 1e-6)
     }
-    var copy = values
+    let tensors = tensors ?? max(1, (1 << 30) / (4 * count))
+    let sources = (0..<tensors).map { _ in values.withUnsafeBufferPointer { Array($0) } }
+    var copies = sources.map { $0.withUnsafeBufferPointer { Array($0) } }
+    let threads = threads
+
+    /// A way of quantizing into earlier results of its own.
+    func quantizing<Result>(
+      _ name: String, first: @escaping ([BFloat16]) throws -> Result,
+      again: @escaping ([BFloat16], inout Result) throws -> Void
+    ) -> Work {
+      Work(name: name) {
+        var results = try sources.map(first)
+        return { try again(sources[$0], &results[$0]) }
+      }
+    }
+    func quantizing<Element, Scale>(
+      _ name: String, _ type: BlockScaledMatrix<Element, Scale>.Type, _ recipe: Recipe,
+      _ blocking: Blocking? = nil, measures: Bool = false
+    ) -> Work {
+      quantizing(name) {
+        try cpu.quantized(
+          $0, rows: rows, columns: columns, as: type, recipe: recipe, blocking: blocking
+        ).matrix
+      } again: {
+        _ = try cpu.quantize($0, into: &$1, recipe: recipe, measures: measures)
+      }
+    }
+    func quantizingBothWays(_ name: String, _ blocking: Blocking) -> Work {
+      quantizing(name) {
+        try cpu.quantizedBothWays(
+          $0, rows: rows, columns: columns, as: Float8Matrix.self, recipe: .deepseek,
+          blocking: blocking)
+      } again: {
+        try cpu.quantizeBothWays($0, into: &$1, recipe: .deepseek)
+      }
+    }
+    func dequantizing<Element, Scale>(
+      _ name: String, _ type: BlockScaledMatrix<Element, Scale>.Type, _ recipe: Recipe,
+      _ blocking: Blocking? = nil
+    ) -> Work {
+      Work(name: name) {
+        let matrices = try sources.map {
+          try cpu.quantized(
+            $0, rows: rows, columns: columns, as: type, recipe: recipe, blocking: blocking
+          ).matrix
+        }
+        return { try cpu.dequantize(matrices[$0], into: &copies[$0]) }
+      }
+    }
     let wide = Blocking(rows: 1, columns: 128)
     let square = Blocking(rows: 128, columns: 128)
-
-    func fp8(_ recipe: Recipe, _ blocking: Blocking) throws -> Float8Matrix {
-      try cpu.quantized(
-        values, rows: rows, columns: columns, recipe: recipe, blocking: blocking
-      ).matrix
-    }
-    var row8 = try fp8(.deepseek, wide)
-    var row8Divided = try fp8(.modelopt, wide)
-    var square8 = try fp8(.deepseek, square)
-    var both8 = try cpu.quantizedBothWays(
-      values, rows: rows, columns: columns, as: Float8Matrix.self, recipe: .deepseek,
-      blocking: wide)
-    var bothSquare8 = try cpu.quantizedBothWays(
-      values, rows: rows, columns: columns, as: Float8Matrix.self, recipe: .deepseek,
-      blocking: square)
-    var fp4: NVFP4Matrix = try cpu.quantized(
-      values, rows: rows, columns: columns, recipe: .modelopt
-    ).matrix
-    var fp4TorchAO: NVFP4Matrix = try cpu.quantized(
-      values, rows: rows, columns: columns, recipe: .torchao
-    ).matrix
-    var mx8: MXFP8Matrix = try cpu.quantized(
-      values, rows: rows, columns: columns, recipe: .rceil, blocking: Scheme.mxfp8.blocking
-    ).matrix
-    var mx4: MXFP4Matrix = try cpu.quantized(
-      values, rows: rows, columns: columns, recipe: .rceil, blocking: Scheme.mxfp4.blocking
-    ).matrix
-
-    let threads = threads
-    let all: [(name: String, body: () throws -> Void)] = [
-      ("memcpy", { copyBytes(values, to: &copy, threads: threads) }),
-      ("FP8 1x128", { try cpu.quantize(values, into: &row8, recipe: .deepseek) }),
-      ("FP8 1x128, divided", { try cpu.quantize(values, into: &row8Divided, recipe: .modelopt) }),
-      (
-        "FP8 1x128, with errors",
-        { try cpu.quantize(values, into: &row8, recipe: .deepseek, measures: true) }
-      ),
-      ("FP8 128x128", { try cpu.quantize(values, into: &square8, recipe: .deepseek) }),
-      (
-        "FP8 1x128 both ways",
-        { try cpu.quantizeBothWays(values, into: &both8, recipe: .deepseek) }
-      ),
-      (
-        "FP8 128x128 both ways",
-        { try cpu.quantizeBothWays(values, into: &bothSquare8, recipe: .deepseek) }
-      ),
-      ("NVFP4, both passes", { try cpu.quantize(values, into: &fp4, recipe: .modelopt) }),
-      ("NVFP4, torchao", { try cpu.quantize(values, into: &fp4TorchAO, recipe: .torchao) }),
-      (
-        "NVFP4, with errors",
-        { try cpu.quantize(values, into: &fp4, recipe: .modelopt, measures: true) }
-      ),
-      ("MXFP8", { try cpu.quantize(values, into: &mx8, recipe: .rceil) }),
-      ("MXFP4", { try cpu.quantize(values, into: &mx4, recipe: .rceil) }),
-      ("dequantize FP8 1x128", { try cpu.dequantize(row8, into: &copy) }),
-      ("dequantize FP8 128x128", { try cpu.dequantize(square8, into: &copy) }),
-      ("dequantize NVFP4", { try cpu.dequantize(fp4, into: &copy) }),
-      ("dequantize MXFP8", { try cpu.dequantize(mx8, into: &copy) }),
+    let all = [
+      quantizing("FP8 1x128", Float8Matrix.self, .deepseek, wide),
+      quantizing("FP8 1x128, divided", Float8Matrix.self, .modelopt, wide),
+      quantizing("FP8 1x128, with errors", Float8Matrix.self, .deepseek, wide, measures: true),
+      quantizing("FP8 128x128", Float8Matrix.self, .deepseek, square),
+      quantizingBothWays("FP8 1x128 both ways", wide),
+      quantizingBothWays("FP8 128x128 both ways", square),
+      quantizing("NVFP4, both passes", NVFP4Matrix.self, .modelopt),
+      quantizing("NVFP4, torchao", NVFP4Matrix.self, .torchao),
+      quantizing("NVFP4, with errors", NVFP4Matrix.self, .modelopt, measures: true),
+      quantizing("MXFP8", MXFP8Matrix.self, .rceil, Scheme.mxfp8.blocking),
+      quantizing("MXFP4", MXFP4Matrix.self, .rceil, Scheme.mxfp4.blocking),
+      dequantizing("dequantize FP8 1x128", Float8Matrix.self, .deepseek, wide),
+      dequantizing("dequantize FP8 128x128", Float8Matrix.self, .deepseek, square),
+      dequantizing("dequantize NVFP4", NVFP4Matrix.self, .modelopt),
+      dequantizing("dequantize MXFP8", MXFP8Matrix.self, .rceil, Scheme.mxfp8.blocking),
     ]
-    let works = all.filter { $0.name.contains(only) && $0.name != "memcpy" }
-    print("\(cpu.tier), \(rows)x\(columns) BF16, \(threads) threads: GB/s of BF16, and over memcpy")
-    for work in works {
-      // One works by turns with memcpy, so that each ratio is of one state of the machine, and the caches hold
+    print(
+      "\(cpu.tier), \(rows)x\(columns) BF16, \(tensors) in turn, \(threads) threads: GB/s of BF16, and over "
+        + "memcpy")
+    for work in all where work.name.contains(only) {
+      let body = try work.prepare()
+      // Works by turns with memcpy, so that each ratio is of one state of the machine, and the caches hold
       // as much of what the one reads and writes as of the other.
       var times: [(memcpy: Double, work: Double)] = []
       // The portable tier is the reference, which is not made for speed.
       for round in 0...(cpu.tier == .portable ? 1 : rounds) {
-        let memcpy = try seconds(all[0].body)
-        let work = try seconds(work.body)
+        let memcpy = seconds {
+          copyBytes(sources[round % tensors], to: &copies[round % tensors], threads: threads)
+        }
+        // As far as can be from the tensors that were used last.
+        let work = try seconds { try body((round + tensors / 2) % tensors) }
         // The first time is not counted.
         if round > 0 { times.append((memcpy, work)) }
       }
@@ -141,6 +163,13 @@ struct QuantizeBenchmark: ParsableCommand {
     try body()
     return start.duration(to: .now) / .seconds(1)
   }
+}
+
+/// Something to be measured.
+private struct Work {
+  let name: String
+  /// Makes its results for all tensors, then works on one of them.
+  let prepare: () throws -> (_ tensor: Int) throws -> Void
 }
 
 /// Copies values on some threads.
