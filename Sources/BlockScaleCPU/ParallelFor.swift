@@ -3,6 +3,14 @@
 import Dispatch
 import Synchronization
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
 /// Runs `body` for every index below `count` on up to `threads` threads.
 ///
 /// Indices are handed out in order; one thread may take many. Nested and concurrent calls share the
@@ -23,15 +31,35 @@ package func parallelFor<Scratch>(
     return
   }
   let next = Atomic<Int>(0)
+  let busy = Atomic<Int>(0)
+  let caller = currentThread()
   DispatchQueue.concurrentPerform(iterations: min(threads, count)) { _ in
+    busy.wrappingAdd(1, ordering: .relaxed)
     var own: Scratch?
     while true {
       let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-      guard index < count else { return }
+      guard index < count else { break }
       if own == nil { own = scratch() }
       body(index, &own!)
     }
+    busy.wrappingSubtract(1, ordering: .relaxed)
+    // The last tasks of other threads end within microseconds; to sleep and to be woken takes tens of them.
+    guard currentThread() == caller else { return }
+    for _ in 0..<yieldsBeforeSleep where busy.load(ordering: .relaxed) > 0 { sched_yield() }
   }
+}
+
+/// How often a caller yields to other threads, about half a microsecond each time, before it sleeps until its
+/// own are done.
+private let yieldsBeforeSleep = 100
+
+private func currentThread() -> UInt {
+  #if canImport(Glibc)
+    pthread_self()
+  #else
+    // A pointer there, of which only the address counts.
+    unsafe UInt(bitPattern: pthread_self())
+  #endif
 }
 
 /// Runs `body` for every index below `count` on up to `threads` threads until one throws.
