@@ -3,14 +3,6 @@
 import Dispatch
 import Synchronization
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
 /// Runs `body` for every index below `count` on up to `threads` threads.
 ///
 /// Indices are handed out in order; one thread may take many. Nested and concurrent calls share the
@@ -31,36 +23,24 @@ package func parallelFor<Scratch>(
     return
   }
   let next = Atomic<Int>(0)
-  let busy = Atomic<Int>(0)
-  let caller = currentThread()
-  DispatchQueue.concurrentPerform(iterations: min(threads, count)) { _ in
-    busy.wrappingAdd(1, ordering: .relaxed)
+  @Sendable func takeTurns() {
     var own: Scratch?
     while true {
       let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-      guard index < count else { break }
+      guard index < count else { return }
       if own == nil { own = scratch() }
       body(index, &own!)
     }
-    busy.wrappingSubtract(1, ordering: .relaxed)
-    // The last tasks of other threads end within microseconds; to sleep and to be woken takes tens of them.
-    guard currentThread() == caller else { return }
-    for _ in 0..<yieldsBeforeSleep where busy.load(ordering: .relaxed) > 0 { sched_yield() }
   }
+  let most = min(threads, count)
+  if crew.run(helpers: most - 1, takeTurns) { return }
+  DispatchQueue.concurrentPerform(iterations: most) { _ in takeTurns() }
 }
 
-/// How often a caller yields to other threads, about half a microsecond each time, before it sleeps until its
-/// own are done.
-private let yieldsBeforeSleep = 100
-
-private func currentThread() -> UInt {
-  #if canImport(Glibc)
-    pthread_self()
-  #else
-    // A pointer there, of which only the address counts.
-    unsafe UInt(bitPattern: pthread_self())
-  #endif
-}
+/// One for the process, as is the pool whose threads it keeps awake.
+///
+/// Nested and concurrent loops do without.
+private let crew = Crew()
 
 /// Runs `body` for every index below `count` on up to `threads` threads until one throws.
 ///

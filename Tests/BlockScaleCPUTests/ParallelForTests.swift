@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Dispatch
+import Synchronization
+import Testing
+
+@testable import BlockScaleCPU
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+@Suite struct ParallelForTests {
+  /// How often each index was seen.
+  final class Counts: Sendable {
+    private let counts: Guarded<[Int]>
+
+    init(_ count: Int) { counts = Guarded([Int](repeating: 0, count: count)) }
+
+    func add(_ index: Int) { counts.withLock { $0[index] += 1 } }
+    var areOne: Bool { counts.withLock { $0.allSatisfy { $0 == 1 } } }
+  }
+
+  @Test(arguments: [1, 2, 3, 8], [0, 1, 2, 7, 300])
+  func everyIndexIsTakenOnce(threads: Int, count: Int) {
+    // Loops that follow each other at once, and after their helpers have gone to sleep.
+    for round in 0..<200 {
+      let counts = Counts(count)
+      parallelFor(count, threads: threads) { counts.add($0) }
+      #expect(counts.areOne)
+      if round % 50 == 0 { usleep(2_000) }
+    }
+  }
+
+  @Test func loopsMayBeNestedAndConcurrent() {
+    let counts = Counts(4 * 50 * 6 * 5)
+    DispatchQueue.concurrentPerform(iterations: 4) { caller in
+      for round in 0..<50 {
+        parallelFor(6, threads: 3) { outer in
+          parallelFor(5, threads: 2) { counts.add(((caller * 50 + round) * 6 + outer) * 5 + $0) }
+        }
+      }
+    }
+    #expect(counts.areOne)
+  }
+
+  @Test(arguments: [2, 3])
+  func noMoreThreadsThanAsked(threads: Int) {
+    // Helpers of a loop of many threads are still awake when one of fewer begins.
+    for _ in 0..<50 {
+      parallelFor(8, threads: 8) { _ in sched_yield() }
+      let now = Atomic<Int>(0)
+      let most = Atomic<Int>(0)
+      parallelFor(64, threads: threads) { _ in
+        most.max(now.wrappingAdd(1, ordering: .relaxed).newValue, ordering: .relaxed)
+        for _ in 0..<5 { sched_yield() }
+        now.wrappingSubtract(1, ordering: .relaxed)
+      }
+      let seen = most.load(ordering: .relaxed)
+      #expect(seen <= threads)
+    }
+  }
+
+  /// A helper's last task takes much longer than its caller yields.
+  @Test func callersWaitForSlowHelpers() {
+    for _ in 0..<20 {
+      let caller = Atomic<Bool>(true)
+      let done = Atomic<Int>(0)
+      parallelFor(2, threads: 2) { _ in
+        // Whoever is first is quick.
+        if !caller.exchange(false, ordering: .relaxed) { usleep(3_000) }
+        done.wrappingAdd(1, ordering: .relaxed)
+      }
+      let seen = done.load(ordering: .relaxed)
+      #expect(seen == 2)
+    }
+  }
+
+  @Test func helpersGo() {
+    let crew = Crew()
+    let wasTaken = Atomic<Bool>(false)
+    let first = crew.run(helpers: 3) {
+      if !crew.run(helpers: 1, {}) { wasTaken.store(true, ordering: .relaxed) }
+    }
+    #expect(first)
+    let nested = wasTaken.load(ordering: .relaxed)
+    #expect(nested)
+    for _ in 0..<500 where crew.helperCount > 0 { usleep(10_000) }
+    #expect(crew.helperCount == 0)
+    let again = crew.run(helpers: 1) {}
+    #expect(again)
+  }
+}
