@@ -44,7 +44,8 @@ final class Crew: Sendable {
   /// The helpers that are awake or asked for.
   var helperCount: Int { helpers.load(ordering: .relaxed) }
 
-  /// Calls `body` on this thread and on those that help it, each once.
+  /// Calls `body` on this thread and on those that help it, on which it may be called again as long as it runs
+  /// here.
   ///
   /// - Parameter limit: The most helpers.
   /// - Returns: Whether it did; not if another loop has the crew.
@@ -118,7 +119,8 @@ final class Crew: Sendable {
     unsafe work.pointee()
   }
 
-  private func join() -> Bool {
+  /// Whether this thread may help with a loop, which waits until it leaves.
+  func join() -> Bool {
     var now = gate.load(ordering: .relaxed)
     while now & Gate.isOpen != 0,
       now & Gate.joined < now >> Gate.limitShift & Gate.joined
@@ -131,7 +133,7 @@ final class Crew: Sendable {
     return false
   }
 
-  private func leave() {
+  func leave() {
     let now = gate.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
     if now & Gate.joined == 0, now & Gate.callerSleeps != 0 { isLeft.signal() }
   }

@@ -46,21 +46,22 @@ import Testing
     #expect(counts.areOne)
   }
 
-  @Test(arguments: [2, 3])
-  func noMoreThreadsThanAsked(threads: Int) {
-    // Helpers of a loop of many threads are still awake when one of fewer begins.
-    for _ in 0..<50 {
-      parallelFor(8, threads: 8) { _ in sched_yield() }
-      let now = Atomic<Int>(0)
-      let most = Atomic<Int>(0)
-      parallelFor(64, threads: threads) { _ in
-        most.max(now.wrappingAdd(1, ordering: .relaxed).newValue, ordering: .relaxed)
-        for _ in 0..<5 { sched_yield() }
-        now.wrappingSubtract(1, ordering: .relaxed)
-      }
-      let seen = most.load(ordering: .relaxed)
-      #expect(seen <= threads)
+  @Test(arguments: [1, 2, 5])
+  func noMoreHelpersThanAskedJoin(limit: Int) {
+    let crew = Crew()
+    let isFirst = Atomic<Bool>(true)
+    let most = Atomic<Int>(0)
+    let didRun = crew.run(helpers: limit) {
+      guard isFirst.exchange(false, ordering: .relaxed) else { return }
+      var joined = 0
+      while joined <= limit, crew.join() { joined += 1 }
+      most.store(joined, ordering: .relaxed)
+      for _ in 0..<joined { crew.leave() }
     }
+    #expect(didRun)
+    let joined = most.load(ordering: .relaxed)
+    #expect(joined <= limit)
+    #expect(!crew.join(), "The loop is over.")
   }
 
   /// A helper's last task takes much longer than its caller yields.
