@@ -6,7 +6,7 @@ public import BlockScale
 ///
 /// It fixes the tier and the number of threads of the operations that it is handed to. Threads are
 /// those of the process's Dispatch pool, which has one for each core however many callers there are; after an
-/// operation they stay awake for about 50 µs, since waking them takes as long.
+/// operation they stay awake for about 50 µs where nothing else runs, since waking them takes as long.
 /// Copies of a back end share the memory that its operations work in, a few megabytes for each thread
 /// that has worked, since fresh pages cost more than quantizing does; it goes with the last copy.
 ///

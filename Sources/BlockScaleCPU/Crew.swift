@@ -14,8 +14,9 @@ import Synchronization
 /// Threads of the process's Dispatch pool that help with loops, one after the other.
 ///
 /// An operation may take less time than waking a thread does, some tens of microseconds on a virtual machine.
-/// So whoever has helped stays awake for about as long again, in case that another loop follows, and yields to
-/// other threads meanwhile; likewise a caller sleeps only if those who help it do not end soon.
+/// So whoever has helped stays awake for about as long again where nothing else runs, in case that another loop
+/// follows, and yields to other threads meanwhile; likewise a caller sleeps only if those who help it do not end
+/// soon.
 // Sendable in spite of the address that it holds: who helps has joined by then, and callers wait for all who have.
 @safe
 final class Crew: Sendable {
@@ -38,8 +39,12 @@ final class Crew: Sendable {
     static let isOpen = 1 << 32, callerSleeps = 1 << 33
   }
 
-  /// How often a thread yields, about half a microsecond each time, before it sleeps.
+  /// How often a thread yields before it sleeps: about half a microsecond each time, or as long as others run.
   private static let yields = 100
+  /// After how long a helper lets other tasks of the pool have its thread.
+  private static let turn = Duration.milliseconds(10)
+  /// More threads than processors would wait for each other.
+  private static let mostHelpers = min(CPUBackend.processorCount - 1, Gate.joined)
 
   /// The helpers that are awake or asked for.
   var helperCount: Int { helpers.load(ordering: .relaxed) }
@@ -49,11 +54,11 @@ final class Crew: Sendable {
   ///
   /// - Parameter limit: The most helpers.
   /// - Returns: Whether it did; not if another loop has the crew.
-  func run(helpers limit: Int, _ body: () -> Void) -> Bool {
+  func run(helpers limit: Int, _ body: @Sendable () -> Void) -> Bool {
     guard
       isTaken.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
     else { return false }
-    let limit = min(limit, Gate.joined)
+    let limit = min(limit, Self.mostHelpers)
     withoutActuallyEscaping(body) { body in
       // The address is of use to helpers that have joined, for whom this waits below.
       unsafe withUnsafePointer(to: body) {
@@ -94,13 +99,20 @@ final class Crew: Sendable {
   // MARK: Helpers
 
   private func help() {
+    let start = ContinuousClock.now
+    var rest = Self.yields
     while true {
       let loop = loops.load(ordering: .sequentiallyConsistent)
       if join() {
         unsafe call(UnsafePointer(bitPattern: work.load(ordering: .relaxed)).unsafelyUnwrapped)
         leave()
+        if start.duration(to: .now) > Self.turn {
+          DispatchQueue.global().async { self.help() }
+          return
+        }
+        // Only those who are of use stay.
+        rest = Self.yields
       }
-      var rest = Self.yields
       while rest > 0, loops.load(ordering: .relaxed) == loop {
         sched_yield()
         rest -= 1
@@ -115,7 +127,7 @@ final class Crew: Sendable {
 
   /// Not inlined, so that nothing holds the closure when its caller is told that this helper has left.
   @inline(never)
-  private func call(_ work: UnsafePointer<() -> Void>) {
+  private func call(_ work: UnsafePointer<@Sendable () -> Void>) {
     unsafe work.pointee()
   }
 

@@ -93,7 +93,7 @@ BS_INLINE void scan_block(
   _mm_storeu_si128((__m128i *)extremes->maxima, fold_maxima(most));
 }
 
-/// What blocks of rows or of columns need, whose scales are stored if all of them are known.
+/// What blocks of rows or of columns need. Their scales are stored, only some if one is not known.
 typedef enum { BLOCKS_UNKNOWN, BLOCKS_RARE, BLOCKS_TABULATED } block_kind_t;
 
 BS_INLINE block_kind_t choose_rows(
@@ -109,7 +109,7 @@ BS_INLINE block_kind_t choose_rows(
     if (choice->factor.least > least) least = choice->factor.least;
     factors[index] = &choice->factor;
   }
-  // In about one of 25 cases some row has a value below its table; which one, is looked for then.
+  // In about one of 25 cases some row may have a value below its table; which one, is looked for then.
   const int is_rare = least > 0x7FFF
     || _mm512_cmplt_epu16_mask(extremes->minima, _mm512_set1_epi16((short)least)) != 0;
   return is_rare ? BLOCKS_RARE : BLOCKS_TABULATED;

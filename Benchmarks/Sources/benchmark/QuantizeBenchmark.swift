@@ -32,8 +32,9 @@ struct QuantizeBenchmark: ParsableCommand {
 
   @Option(
     help: """
-      The number of equal tensors that are worked on in turn; by default as many as take 1 GiB with their \
-      copies, so that no cache holds what is read or written next. With one, all that fits stays in the caches.
+      The number of equal tensors that are worked on in turn; by default four, or as many as take 1 GiB with \
+      their copies, so that no cache holds what is read or written next. With one, all that fits stays in the \
+      caches.
       """)
   var tensors: Int?
 
@@ -42,6 +43,10 @@ struct QuantizeBenchmark: ParsableCommand {
 
   func validate() throws {
     guard tensors ?? 1 > 0 else { throw ValidationError("There must be at least one tensor.") }
+    guard rows > 0, columns.allSatisfy({ $0 > 0 }) else {
+      throw ValidationError("There must be at least one row and one column.")
+    }
+    guard rounds > 0 else { throw ValidationError("There must be at least one round.") }
   }
 
   func run() throws {
@@ -63,7 +68,7 @@ struct QuantizeBenchmark: ParsableCommand {
       let sum = (0..<4).reduce(0) { $0 + Int(bits >> (16 * UInt64($1)) & 0xFFFF) }
       return BFloat16(Float(sum - 2 * 0xFFFF) * 1e-6)
     }
-    let tensors = tensors ?? max(1, (1 << 30) / (4 * count))
+    let tensors = tensors ?? max(4, (1 << 30) / (4 * count))
     let sources = (0..<tensors).map { _ in values.withUnsafeBufferPointer { Array($0) } }
     var copies = sources.map { $0.withUnsafeBufferPointer { Array($0) } }
     let threads = threads
