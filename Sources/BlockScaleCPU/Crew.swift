@@ -27,7 +27,7 @@ final class Crew: Sendable {
   /// Whether and how many helpers may join the loop, how many have, and whether its caller sleeps.
   private let gate = Atomic<Int>(0)
   /// Wakes the caller when the last helper has left.
-  private let isLeft = DispatchSemaphore(value: 0)
+  private let allHaveLeft = DispatchSemaphore(value: 0)
   /// How many loops there were.
   private let loops = Atomic<Int>(0)
   /// The helpers that are awake or asked for.
@@ -91,7 +91,7 @@ final class Crew: Sendable {
         & Gate.joined != 0
       {
         // Whoever leaves last has seen that.
-        isLeft.wait()
+        allHaveLeft.wait()
       }
     }
   }
@@ -147,6 +147,6 @@ final class Crew: Sendable {
 
   func leave() {
     let now = gate.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
-    if now & Gate.joined == 0, now & Gate.callerSleeps != 0 { isLeft.signal() }
+    if now & Gate.joined == 0, now & Gate.callerSleeps != 0 { allHaveLeft.signal() }
   }
 }

@@ -86,7 +86,8 @@ import Testing
       }
       #expect(didRun)
       let (wasAwake, wasDone) = (helpers.load(ordering: .relaxed), done.load(ordering: .relaxed))
-      #expect(wasAwake == 1)
+      // One that was about to go may have stayed beside the one that was asked for.
+      #expect(wasAwake >= 1)
       #expect(wasDone)
     }
   }
