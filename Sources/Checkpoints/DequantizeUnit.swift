@@ -29,11 +29,19 @@ struct DequantizeUnit: ConversionUnit {
     let panels = reader.panels()
     // Values that were written; their memory is used again.
     let idle = Mutex<[[UInt8]]>([])
+    let rowBytes = source.columns * width
+    let queue = WriteQueue<Values>(threads: context.jobs) { panel in
+      try context.output.write(
+        panel.bytes, to: tensor,
+        at: (panel.matrix * source.rows + panel.rows.lowerBound) * rowBytes)
+      context.advance(source.byteCount / panels.count)
+      idle.withLock { $0.append(panel.bytes) }
+    }
     try parallelFor(panels.count, threads: context.jobs) { index in
       let (matrix, rows) = panels[index]
       let panel = reader.panel(matrix: matrix, rows: rows)
       var bytes = idle.withLock { $0.popLast() } ?? []
-      bytes.resize(rows.count * source.columns * width)
+      bytes.resize(rows.count * rowBytes)
       // Arrays that are alive during the calls, of the sizes that the panel's shape gives.
       unsafe bytes.withUnsafeMutableBytes { values in
         unsafe panel.codes.withUnsafeBytes { codes in
@@ -44,27 +52,11 @@ struct DequantizeUnit: ConversionUnit {
           }
         }
       }
-      defer { idle.withLock { $0.append(bytes) } }
-      let matrixBytes = source.rows * source.columns * width
-      guard source.isStack else {
-        try context.output.write(
-          bytes, to: tensor, at: matrix * matrixBytes + rows.lowerBound * source.columns * width)
-        context.advance(source.byteCount / panels.count)
-        return
-      }
-      // One row of the output for each input: the panel's outputs lie next to each other in it.
-      var row = [UInt8](repeating: 0, count: rows.count * width)
-      for column in 0..<source.columns {
-        for place in 0..<rows.count {
-          for byte in 0..<width {
-            row[place * width + byte] = bytes[(place * source.columns + column) * width + byte]
-          }
-        }
-        try context.output.write(
-          row, to: tensor,
-          at: matrix * matrixBytes + (column * source.rows + rows.lowerBound) * width)
-      }
+      let values = Values(matrix: matrix, rows: rows, bytes: bytes)
+      guard source.isStack else { return try queue.write(values) }
+      try writeTransposed(values, context)
       context.advance(source.byteCount / panels.count)
+      idle.withLock { $0.append(bytes) }
     }
     source.codes.file.discard(of: source.codes.info)
     return [
@@ -74,6 +66,31 @@ struct DequantizeUnit: ConversionUnit {
         bytesAfter: source.matrices * source.rows * source.columns * width,
         notes: source.companions.map { "dropped \($0.info.name)" })
     ]
+  }
+
+  /// The values of some rows.
+  private struct Values: Sendable {
+    var matrix: Int
+    var rows: Range<Int>
+    var bytes: [UInt8]
+  }
+
+  /// Writes a panel of a stack: one row of the output for each input, in which the panel's outputs lie next to
+  /// each other.
+  private func writeTransposed(_ panel: Values, _ context: ConversionContext) throws {
+    let width = format.byteCount
+    let first = panel.matrix * source.columns
+    var row = [UInt8](repeating: 0, count: panel.rows.count * width)
+    for column in 0..<source.columns {
+      for place in 0..<panel.rows.count {
+        for byte in 0..<width {
+          row[place * width + byte] = panel.bytes[(place * source.columns + column) * width + byte]
+        }
+      }
+      try context.output.write(
+        row, to: tensor,
+        at: ((first + column) * source.rows + panel.rows.lowerBound) * width)
+    }
   }
 }
 

@@ -31,54 +31,66 @@ struct PanelWriter: Sendable {
     try output.write(littleEndianBytes(value.bitPattern), to: place, at: 0)
   }
 
-  /// Writes a panel, whose codes may be reordered on the way.
-  func write(_ panel: inout CodePanel) throws {
-    try writeCodes(&panel)
-    try writeScales(panel)
+  /// Takes the bytes of a panel and puts them in the order of the layout.
+  func stored(_ panel: inout CodePanel) throws -> StoredPanel {
+    let codes = takeCodes(&panel)
+    let scales = try takeScales(&panel)
+    return StoredPanel(
+      rows: panel.rows, codes: codes.bytes, codesOffset: codes.offset, scales: scales.bytes,
+      scalesOffset: scales.offset)
   }
 
-  private func writeCodes(_ panel: inout CodePanel) throws {
+  /// Writes a panel.
+  func write(_ panel: StoredPanel) throws {
+    try output.write(panel.codes, to: form.codes, at: panel.codesOffset)
+    if let offset = panel.scalesOffset {
+      try output.write(panel.scales, to: form.scales, at: offset)
+    }
+  }
+
+  private func takeCodes(_ panel: inout CodePanel) -> (bytes: [UInt8], offset: Int) {
     let rowBytes = shape.element.byteCount(shape.columns)
+    var codes: [UInt8] = []
+    swap(&codes, &panel.codes)
     if form.isStoredTransposed {
       // The array is alive during the call.
-      let transposed = unsafe panel.codes.withUnsafeBytes {
+      codes = unsafe codes.withUnsafeBytes {
         unsafe transposedBytes($0, rows: shape.rows, columns: rowBytes)
       }
-      return try output.write(transposed, to: form.codes, at: panel.matrix * transposed.count)
+      return (codes, panel.matrix * codes.count)
     }
-    if form.highNibbleFirst { swapNibbles(&panel.codes) }
-    let row = panel.matrix * form.storedRows + panel.rows.lowerBound
-    try output.write(panel.codes, to: form.codes, at: row * rowBytes)
+    if form.highNibbleFirst { swapNibbles(&codes) }
     if panel.rows.upperBound == shape.rows, form.storedRows > shape.rows {
-      let padding = [UInt8](repeating: 0, count: (form.storedRows - shape.rows) * rowBytes)
-      try output.write(padding, to: form.codes, at: (row + panel.rows.count) * rowBytes)
+      codes.append(
+        contentsOf: repeatElement(0, count: (form.storedRows - shape.rows) * rowBytes))
     }
+    return (codes, (panel.matrix * form.storedRows + panel.rows.lowerBound) * rowBytes)
   }
 
-  private func writeScales(_ panel: CodePanel) throws {
+  /// The offset is nil if these scales are not to be written.
+  private func takeScales(_ panel: inout CodePanel) throws -> (bytes: [UInt8], offset: Int?) {
     let grid = shape.grid
+    var scales: [UInt8] = []
+    swap(&scales, &panel.scales)
     if form.isStoredTransposed {
       // The array is alive during the call.
-      let transposed = unsafe panel.scales.withUnsafeBytes {
+      scales = unsafe scales.withUnsafeBytes {
         unsafe transposedBytes($0, rows: grid.rows, columns: grid.columns)
       }
-      return try output.write(transposed, to: form.scales, at: panel.matrix * transposed.count)
+      return (scales, panel.matrix * scales.count)
     }
     if form.scalesAreSwizzled {
       let tiles = SwizzledScales.tiles(rows: grid.rows, columns: grid.columns)
       let swizzled = try SwizzledScales(
-        linear: panel.scales, rows: panel.rows.count, columns: grid.columns)
+        linear: scales, rows: panel.rows.count, columns: grid.columns)
       let tileRow = panel.matrix * tiles.rows + panel.rows.lowerBound / 128
-      return try output.write(
-        swizzled.bytes, to: form.scales, at: tileRow * tiles.columns * 512)
+      return (swizzled.bytes, tileRow * tiles.columns * 512)
     }
     // A scale of the whole tensor belongs to its first panel.
-    if shape.scheme.blocking.rows == .max, panel.rows.lowerBound > 0 { return }
-    let scales = widened(panel.scales)
+    if shape.scheme.blocking.rows == .max, panel.rows.lowerBound > 0 { return (scales, nil) }
     let blockRow =
       panel.matrix * grid.rows + blockRowRange(panel.rows, shape.scheme.blocking).lowerBound
-    try output.write(
-      scales, to: form.scales, at: blockRow * grid.columns * form.scaleFormat.byteCount)
+    return (widened(scales), blockRow * grid.columns * form.scaleFormat.byteCount)
   }
 
   /// Scales in the format that the layout stores.
@@ -92,6 +104,16 @@ struct PanelWriter: Sendable {
     }
     return result
   }
+}
+
+/// Some rows of one block-scaled matrix as a layout stores them.
+struct StoredPanel: Sendable {
+  var rows: Range<Int>
+  var codes: [UInt8]
+  var codesOffset: Int
+  var scales: [UInt8]
+  /// Nil if other rows bring the same scales.
+  var scalesOffset: Int?
 }
 
 /// The bytes of an integer, the lowest first.

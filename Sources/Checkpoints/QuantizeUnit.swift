@@ -82,15 +82,19 @@ struct QuantizeUnit: ConversionUnit {
     let panels = writer.panels(rowBytes: rowBytes, bytes: Self.panelBytes)
     let metrics = Mutex([ErrorMetrics](repeating: ErrorMetrics(), count: panels.count))
     // Panels that were written; their memory is used again, since new pages cost more than the work.
-    let idle = Mutex<[CodePanel]>([])
+    let idle = Mutex<[StoredPanel]>([])
+    let queue = WriteQueue<StoredPanel>(threads: context.jobs) { panel in
+      try writer.write(panel)
+      context.advance(panel.rows.count * rowBytes)
+      idle.withLock { $0.append(panel) }
+    }
     try parallelFor(panels.count, threads: context.jobs) { index in
       let (matrix, rows) = panels[index]
       defer { extendLifetime(member.source.file) }
       let grid = scheme.blocking.grid(rows: rows.count, columns: member.shape.columns)
-      var panel =
-        idle.withLock { $0.popLast() } ?? CodePanel(matrix: 0, rows: 0..<0, codes: [], scales: [])
-      panel.matrix = matrix
-      panel.rows = rows
+      let old = idle.withLock { $0.popLast() }
+      var panel = CodePanel(
+        matrix: matrix, rows: rows, codes: old?.codes ?? [], scales: old?.scales ?? [])
       panel.codes.resize(rows.count * member.shape.element.byteCount(member.shape.columns))
       panel.scales.resize(grid.rows * grid.columns * member.shape.scaleFormat.byteCount)
       // The values live as long as the file or the gathered copy, both alive during the call.
@@ -114,14 +118,12 @@ struct QuantizeUnit: ConversionUnit {
         }
         return error
       }
-      try writer.write(&panel)
-      idle.withLock { $0.append(panel) }
       metrics.withLock { $0[index] = error }
       if !member.isTransposed {
         let first = member.firstByte(matrix, rows)
         member.source.file.discard(first..<first + rows.count * rowBytes, of: member.source.info)
       }
-      context.advance(rows.count * rowBytes)
+      try queue.write(writer.stored(&panel))
     }
     try writer.write(rule.tensorScale)
     member.source.file.discard(of: member.source.info)

@@ -67,13 +67,16 @@ struct RelayoutUnit: ConversionUnit {
     let panels = writer.panels(
       rowBytes: member.source.element.byteCount(member.source.columns), bytes: 1 << 20)
     let changed = Mutex(ScaleChange.Counts())
+    let queue = WriteQueue<StoredPanel>(threads: context.jobs) { panel in
+      try writer.write(panel)
+      context.advance(member.source.byteCount / panels.count)
+    }
     try parallelFor(panels.count, threads: context.jobs) { index in
       let (matrix, rows) = panels[index]
       var panel = reader.panel(matrix: matrix, rows: rows)
       let counts = change.apply(to: &panel, columns: member.source.columns)
-      try writer.write(&panel)
       changed.withLock { $0.add(counts) }
-      context.advance(member.source.byteCount / panels.count)
+      try queue.write(writer.stored(&panel))
     }
     try writer.write(shared ?? own)
     for companion in member.companions {
