@@ -101,6 +101,8 @@ package struct BlockQuantizer: Sendable {
     var metrics = ErrorMetrics()
     let grid = blocking.grid(rows: panel.rows, columns: panel.columns)
     var accumulator = BlockErrors()
+    let blocksPerRun =
+      blocking.rows > 1 ? 1 : max(1, BlockErrors.run / min(blocking.columns, panel.columns))
     for blockRow in 0..<grid.rows {
       let firstRow = blockRow * (blocking.rows == .max ? 0 : blocking.rows)
       let rows = firstRow..<min(panel.rows, firstRow + min(blocking.rows, panel.rows))
@@ -117,6 +119,8 @@ package struct BlockQuantizer: Sendable {
           panel, as: type, encoder: encoder, rows: rows, columns: columns, choice: choice,
           errors: &accumulator)
         if choice.isErased { erase(panel, as: Encoder.self, rows: rows, columns: columns) }
+        // Narrow blocks of one row share runs of errors.
+        if (blockColumn + 1) % blocksPerRun == 0 { accumulator.endRun() }
       }
       accumulator.flush(into: &metrics)
     }
@@ -173,8 +177,13 @@ package struct BlockQuantizer: Sendable {
     columns: Range<Int>, choice: BlockRule.Choice, errors: inout BlockErrors
   ) {
     let scale = rule.scaleFormat.value(ofCode: choice.scaleCode)
+    let scaledGreatest = rule.element.format.greatestFiniteMagnitude * scale
+    // A value may exceed the largest code by a millionth because the scale was rounded.
+    let greatest = (rule.tensorScale?.applied(to: scaledGreatest) ?? scaledGreatest) * 0x1.00001p0
     let rowBytes = rule.element.format.byteCount(panel.columns)
     for row in rows {
+      // Rows of a tall block, and 128 values of a wide one, are runs of errors.
+      if row > rows.lowerBound { errors.endRun() }
       // Inside the panel, whose extents were checked.
       let codes = unsafe panel.codes.baseAddress.unsafelyUnwrapped + row * rowBytes
       var column = columns.lowerBound
@@ -189,9 +198,9 @@ package struct BlockQuantizer: Sendable {
         unsafe write(encoded.codes, of: Encoder.self, count: count, to: codes, column: column)
         var decoded = encoded.values * scale
         if let tensorScale = rule.tensorScale { decoded = tensorScale.applied(to: decoded) }
-        errors.add(
-          reference: values, candidate: decoded, saturated: encoded.saturated, count: count)
+        errors.add(reference: values, candidate: decoded, greatest: greatest, count: count)
         column += 16
+        if (column - columns.lowerBound) % BlockErrors.run == 0 { errors.endRun() }
       }
     }
   }

@@ -7,8 +7,6 @@ struct EncodedSixteen {
   var codes: SIMD16<Int32>
   /// The decoded values, before any scale.
   var values: SIMD16<Float>
-  /// −1 where the value lay beyond the largest code.
-  var saturated: SIMD16<Int32>
 }
 
 /// Encodes scaled values of one element format, sixteen at a time.
@@ -89,8 +87,7 @@ struct E2M1Encoder: ElementEncoder {
     let unsigned = SIMD16<Float>(halves) * 0.5
     return EncodedSixteen(
       codes: zeroSign.signed(codes, source: source, signBit: 0x8),
-      values: SIMD16<Float>(bits: unsigned.bits | (source.bits & .min)),
-      saturated: magnitude.lanes(above: 6))
+      values: SIMD16<Float>(bits: unsigned.bits | (source.bits & .min)))
   }
 }
 
@@ -132,11 +129,12 @@ extension Float8Encoder {
     let normalValues = (codes &+ Self.rebias) &<< Self.droppedBits
     let subnormalValues = SIMD16<Float>(codes) * Self.leastSubnormal
     let values = normalValues.replaced(with: subnormalValues.bits, in: isSubnormal)
-    let withNaN = codes.replaced(with: SIMD16(repeating: 0x7F), in: scaled.nanLanes)
+    let nanLanes = scaled.nanLanes
+    let withNaN = codes.replaced(with: SIMD16(repeating: 0x7F), in: nanLanes)
+    let nan = SIMD16(repeating: Int32(bitPattern: Float.nan.bitPattern))
     return EncodedSixteen(
       codes: zeroSign.signed(withNaN, source: source, signBit: 0x80),
-      values: SIMD16<Float>(bits: values | (source.bits & .min)),
-      saturated: magnitude.lanes(above: Self.greatest))
+      values: SIMD16<Float>(bits: (values | (source.bits & .min)).replaced(with: nan, in: nanLanes)))
   }
 }
 

@@ -32,18 +32,9 @@ extension bs_e2m1_entry_t {
     // Lanes, since arrays would cost more than all else here.
     var lasts = SIMD8<UInt32>()
     for index in 0..<7 { lasts[index] = last(thresholds[index]) }
-    lasts[7] = last(6)
+    lasts[7] = 0x7FFF
     // Eight words of C are as many lanes.
     self.thresholds = unsafe unsafeBitCast(lasts &<< 16 | lasts, to: type(of: self.thresholds))
-
-    let scale = rule.scaleFormat.value(ofCode: choice.scaleCode)
-    var values = SIMD8<Float>()
-    for code in 0..<8 {
-      let value = Float(Float4E2M1(bitPattern: UInt8(code))) * scale
-      values[code] = rule.tensorScale?.applied(to: value) ?? value
-    }
-    // As above.
-    self.values = unsafe unsafeBitCast(values, to: type(of: self.values))
   }
 }
 

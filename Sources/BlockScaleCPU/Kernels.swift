@@ -31,6 +31,25 @@ import _BlockScaleShims
       yield unsafe table.pointee
     }
   }
+
+  /// Writes stored scales as FP32, every NaN without a payload.
+  func loadScales(
+    _ scales: UnsafeRawPointer, _ format: ScaleFormat, count: Int,
+    into values: UnsafeMutablePointer<Float>
+  ) {
+    // The caller vouches for the extent of both.
+    switch format {
+    case .float32: unsafe functions.load_scales(Int32(BS_FLOAT32_SCALES), scales, count, values)
+    case .e8m0: unsafe functions.load_scales(Int32(BS_E8M0_SCALES), scales, count, values)
+    case .e4m3: unsafe functions.load_scales(Int32(BS_E4M3_SCALES), scales, count, values)
+    case .bfloat16, .float16:
+      for index in 0..<count {
+        let code = unsafe scales.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)
+        let value = format.value(ofCode: UInt32(code))
+        unsafe values[index] = value.isNaN ? .nan : value
+      }
+    }
+  }
 }
 
 extension SourceFormat {
@@ -87,7 +106,6 @@ extension bs_rule_t {
       case .positive: UInt8(BS_ZERO_SIGN_POSITIVE)
       case .negativeForZeroInput: UInt8(BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT)
       }
-    hides_non_finite = rule.hidesNonFinite ? 1 : 0
     set(rule.tensorScale)
     let t = rule.element.ties.e2m1Thresholds
     thresholds = (t[0], t[1], t[2], t[3], t[4], t[5], t[6])

@@ -16,8 +16,6 @@ package struct PanelDequantizer: Sendable {
   private let rule: bs_rule_t
   /// The values of E2M1 codes under each scale, byte by byte; see `decode_e2m1`.
   private let planes: [UInt8]
-  /// The values of E4M3 scales by their codes, every NaN without a payload.
-  private let scaleValues: [Float]
   private let pool: WorkspacePool
   private let operation: Int
 
@@ -32,14 +30,6 @@ package struct PanelDequantizer: Sendable {
     let isLookedUp =
       kernels != nil && reference.element == .e2m1 && reference.scaleFormat.byteCount == 1
     planes = isLookedUp ? Self.planes(reference, result) : []
-    let scaleFormat = reference.scaleFormat
-    scaleValues =
-      scaleFormat != .e4m3
-      ? []
-      : (0..<256).map {
-        let value = scaleFormat.value(ofCode: UInt32($0))
-        return value.isNaN ? .nan : value
-      }
   }
 
   private static func planes(_ reference: BlockDequantizer, _ result: SourceFormat) -> [UInt8] {
@@ -114,36 +104,13 @@ package struct PanelDequantizer: Sendable {
         if blockRow != loaded {
           loaded = blockRow
           // The workspace has room for a row of blocks.
-          unsafe load(
-            scaleBase + blockRow * grid.columns * scaleWidth, count: grid.columns,
-            into: workspace.scales, kernels)
+          unsafe kernels.loadScales(
+            scaleBase + blockRow * grid.columns * scaleWidth, reference.scaleFormat,
+            count: grid.columns, into: workspace.scales)
         }
         unsafe kernels.functions.decode_float8(
           &rule, codeBase + row * codeRow, columns, block, workspace.scales,
           valueBase + row * valueRow)
-      }
-    }
-  }
-
-  /// Writes stored scales as FP32, every NaN without a payload.
-  private func load(
-    _ scales: UnsafeRawPointer, count: Int, into values: UnsafeMutablePointer<Float>,
-    _ kernels: Kernels
-  ) {
-    // The caller vouches for the extent of both.
-    switch reference.scaleFormat {
-    case .float32: unsafe kernels.functions.load_scales(4, scales, count, values)
-    case .e8m0: unsafe kernels.functions.load_scales(1, scales, count, values)
-    case .e4m3:
-      for index in 0..<count {
-        // A byte has one of 256 values.
-        unsafe values[index] = scaleValues[Int(scales.load(fromByteOffset: index, as: UInt8.self))]
-      }
-    case .bfloat16, .float16:
-      for index in 0..<count {
-        let code = unsafe scales.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)
-        let value = reference.scaleFormat.value(ofCode: UInt32(code))
-        unsafe values[index] = value.isNaN ? .nan : value
       }
     }
   }

@@ -57,9 +57,7 @@ package struct PanelQuantizer: Sendable {
         run.quantizeWithOneScale()
       } else if blocking.rows > 1 {
         run.quantizeTallBlocks()
-      } else if rule.element.format == .e2m1, source != .float32, rule.scaleFormat.byteCount == 1,
-        min(blocking.columns, panel.columns) <= 128
-      {
+      } else if rule.element.format == .e2m1, source != .float32, rule.scaleFormat.byteCount == 1 {
         run.quantizeByThresholds()
       } else {
         run.quantizeRows()

@@ -133,7 +133,7 @@ import _BlockScaleShims
     for index in 0..<count {
       let magnitude = unsafe maxima[index]
       let scaleIndex = firstScale + index * step
-      if !isWide, !measures {
+      if !isWide {
         let choice = unsafe known[Int(magnitude)]
         if unsafe choice.scale != 0 {
           unsafe factors[index] = choice.factor
@@ -206,22 +206,29 @@ import _BlockScaleShims
   ) {
     unsafe store(code, scaleIndex, in: scales)
     unsafe workspace.factors[index] = factor
-    if measures { unsafe workspace.scales[index] = rule.scaleFormat.value(ofCode: code) }
   }
 
   // MARK: Encoding
 
   /// Encodes a run with the factors from `index` on.
   mutating func encode(_ row: Int, _ column: Int, count: Int, block: Int, at index: Int) {
-    if measures {
-      unsafe kernels.functions.encode_measured(
-        &kernelRule, values(row, column), count, block, workspace.factors + index,
-        workspace.scales + index, codes(row, column), &errors)
-    } else {
-      unsafe kernels.functions.encode(
-        &kernelRule, values(row, column), count, block, workspace.factors + index,
-        codes(row, column))
-    }
+    unsafe kernels.functions.encode(
+      &kernelRule, values(row, column), count, block, workspace.factors + index,
+      codes(row, column))
+  }
+
+  /// Adds up the errors of some rows, whose blocks have the scales from `scale` on.
+  private mutating func measure(
+    _ rows: Range<Int>, _ columns: Range<Int>, block: Int, scale: Int
+  ) {
+    // The workspace has room for the blocks of a step.
+    unsafe kernels.loadScales(
+      panel.scales.baseAddress.unsafelyUnwrapped + scale * rule.scaleFormat.byteCount,
+      rule.scaleFormat, count: (columns.count + block - 1) / block, into: workspace.scales)
+    unsafe kernels.functions.measure(
+      &kernelRule, values(rows.lowerBound, columns.lowerBound), valueRowBytes, rows.count,
+      columns.count, block, workspace.scales, codes(rows.lowerBound, columns.lowerBound),
+      codeRowBytes, &errors)
   }
 
   /// Overwrites codes that decode to zeros of either sign with +0.
@@ -241,8 +248,6 @@ import _BlockScaleShims
   mutating func quantizeWithOneScale() {
     guard let choice = wholeTensorChoice else { return }
     workspace.reserve(blocks: 1)
-    // A maximum from elsewhere says nothing of the values here.
-    kernelRule.hides_non_finite = 1
     // Nothing is known of the maximum here, so nothing is refined.
     unsafe use(
       choice.scaleCode,
@@ -252,17 +257,27 @@ import _BlockScaleShims
       encode(row, 0, count: panel.columns, block: panel.columns, at: 0)
       if choice.isErased { erase(row, 0..<panel.columns) }
     }
+    if measures {
+      measure(0..<panel.rows, 0..<panel.columns, block: panel.columns, scale: 0)
+    }
     flush()
+  }
+
+  /// How many rows blocks of one row lie in, how long these are, and how many values of one a step works on.
+  private func steps() -> (rows: Int, values: Int, step: Int) {
+    // Rows of whole blocks follow each other without a gap, as one long row.
+    let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
+    let values = joins ? panel.rows * panel.columns : panel.columns
+    // Error sums begin anew at the same places whatever the step.
+    let unit = block * max(1, 128 / block)
+    let step = max(1, Self.stepBytes / (unit * source.byteCount)) * unit
+    workspace.reserve(blocks: (min(step, values) + block - 1) / block)
+    return (joins ? 1 : panel.rows, values, step)
   }
 
   /// Blocks of one row, in three phases.
   mutating func quantizeRows() {
-    // Rows of whole blocks follow each other without a gap, as one long row.
-    let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
-    let rows = joins ? 1 : panel.rows
-    let rowValues = joins ? panel.rows * panel.columns : panel.columns
-    let step = max(1, Self.stepBytes / (block * source.byteCount)) * block
-    workspace.reserve(blocks: (min(step, rowValues) + block - 1) / block)
+    let (rows, rowValues, step) = steps()
     kernelRule.ahead = UInt32(Self.aheadBytes)
     // Constants, so that the closure below does not hold a copy of all this.
     let (block, blockCount, columnCount) = (block, blockCount, panel.columns)
@@ -285,6 +300,11 @@ import _BlockScaleShims
         for index in erased {
           let place = place(index)
           erase(place.rows.lowerBound, place.columns)
+        }
+        if measures {
+          measure(
+            row..<row + 1, first..<first + count, block: block,
+            scale: row * blockCount + firstBlock)
         }
       }
       flush()
@@ -320,21 +340,14 @@ import _BlockScaleShims
         let first = (blocks.lowerBound + $0) * block
         return (rows, first..<min(columnCount, first + block))
       }
-      if measures {
-        // Errors add up block by block.
-        for blockColumn in blocks {
-          let columns = columns(blockColumn)
-          for row in rows {
-            encode(
-              row, columns.lowerBound, count: columns.count, block: block,
-              at: blockColumn - blocks.lowerBound)
-          }
-        }
-      } else {
-        for row in rows { encode(row, strip.lowerBound, count: strip.count, block: block, at: 0) }
-      }
+      for row in rows { encode(row, strip.lowerBound, count: strip.count, block: block, at: 0) }
       for index in erased {
         for row in rows { erase(row, columns(blocks.lowerBound + index)) }
+      }
+      guard measures else { continue }
+      // Errors add up block by block.
+      for blockColumn in blocks {
+        measure(rows, columns(blockColumn), block: block, scale: firstScale + blockColumn)
       }
     }
   }
@@ -359,11 +372,7 @@ import _BlockScaleShims
   mutating func quantizeByThresholds() {
     let table = unsafe bs_e2m1_table_t(
       scales: workspace.e2m1Scales, entries: workspace.e2m1Entries, cells: workspace.e2m1Cells)
-    let joins = panel.columns % block == 0 && block % 16 == 0 && !measures
-    let rows = joins ? 1 : panel.rows
-    let rowValues = joins ? panel.rows * panel.columns : panel.columns
-    let step = max(1, Self.stepBytes / (block * 2)) * block
-    workspace.reserve(blocks: (min(step, rowValues) + block - 1) / block)
+    let (rows, rowValues, step) = steps()
     for row in 0..<rows {
       for first in stride(from: 0, to: rowValues, by: step) {
         let count = min(step, rowValues - first)
@@ -376,16 +385,9 @@ import _BlockScaleShims
           let scales = unsafe (panel.scales.baseAddress.unsafelyUnwrapped + scale)
             .assumingMemoryBound(to: UInt8.self)
           let words = unsafe values(row, column).assumingMemoryBound(to: UInt16.self)
-          let left = count - done * block
-          if measures {
-            done += unsafe kernels.functions.quantize_e2m1(
-              &kernelRule, words, left, block, workspace.maxima + done, [table],
-              codes(row, column), scales, &errors)
-          } else {
-            done += unsafe kernels.functions.quantize_e2m1(
-              &kernelRule, words, left, block, workspace.maxima + done, [table],
-              codes(row, column), scales, nil)
-          }
+          done += unsafe kernels.functions.quantize_e2m1(
+            &kernelRule, words, count - done * block, block, workspace.maxima + done, [table],
+            codes(row, column), scales)
           guard done < blocks else { break }
           // A joined run goes on over the ends of rows.
           let next = first / block + done
@@ -394,6 +396,11 @@ import _BlockScaleShims
             done += 1
             guard done < blocks else { break }
           }
+        }
+        if measures {
+          measure(
+            row..<row + 1, first..<first + count, block: block,
+            scale: row * blockCount + first / block)
         }
       }
       flush()

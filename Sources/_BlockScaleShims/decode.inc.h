@@ -2,38 +2,6 @@
 
 // Codes and scales to values: `(code × scale) × tensor scale` in FP32, then one rounding.
 
-/// Sixteen scales of one or four bytes as FP32.
-BS_INLINE f32x16 scale_values(size_t bytes, const uint8_t *scales) {
-  const i32x16 nan = (i32x16)splat_int(0x7FC00000);
-  if (bytes == 4) {
-    const f32x16 values = LOAD(f32x16, scales);
-    return (f32x16)select16(values != values, nan, (i32x16)values);
-  }
-  // An exponent is FP32's own, but for the smallest one, which is subnormal, and NaN.
-  const i32x16 exponents = __builtin_convertvector(LOAD(u8x16, scales), i32x16);
-  const i32x16 usual = select16(exponents == 0, (i32x16)splat_int(1 << 22), exponents << 23);
-  return (f32x16)select16(exponents == 255, nan, usual);
-}
-
-static void BS_NAME(bs_load_scales)(
-  size_t bytes, const void *scales, size_t count, float *values
-) {
-  const uint8_t *from = scales;
-  size_t index = 0;
-  if (bytes == 4) {
-    for (; index + 16 <= count; index += 16) {
-      STORE(values + index, scale_values(4, from + 4 * index));
-    }
-  } else {
-    for (; index + 16 <= count; index += 16) STORE(values + index, scale_values(1, from + index));
-  }
-  if (index == count) return;
-  uint8_t padded[64] = {0};
-  copy_few(padded, from + bytes * index, bytes * (count - index));
-  const f32x16 last = scale_values(bytes, padded);
-  copy_few(values + index, &last, 4 * (count - index));
-}
-
 /// Sixteen 8-bit codes as FP32.
 ///
 /// Both formats are read as FP16. E5M2 is its upper byte; E4M3, moved below the sign, is the value
@@ -45,6 +13,43 @@ BS_INLINE f32x16 float8_as_float(int element, u8x16 codes) {
   const u16x16 nan = (u16x16)(magnitudes == 0x7F) & 0x7E00;
   const u16x16 halves = magnitudes << 7 | (words & 0x80) << 8 | nan;
   return __builtin_convertvector((f16x16)halves, f32x16) * 0x1p8f;
+}
+
+/// Sixteen scales as FP32.
+BS_INLINE f32x16 scale_values(int format, const uint8_t *scales) {
+  const i32x16 nan = (i32x16)splat_int(0x7FC00000);
+  if (format == BS_E8M0_SCALES) {
+    // An exponent is FP32's own, but for the smallest one, which is subnormal, and NaN.
+    const i32x16 exponents = __builtin_convertvector(LOAD(u8x16, scales), i32x16);
+    const i32x16 usual = select16(exponents == 0, (i32x16)splat_int(1 << 22), exponents << 23);
+    return (f32x16)select16(exponents == 255, nan, usual);
+  }
+  const f32x16 values =
+    format == BS_E4M3_SCALES ? float8_as_float(BS_E4M3, LOAD(u8x16, scales)) : LOAD(f32x16, scales);
+  return (f32x16)select16(values != values, nan, (i32x16)values);
+}
+
+BS_INLINE void load_scales(int format, const uint8_t *scales, size_t count, float *values) {
+  const size_t bytes = format == BS_FLOAT32_SCALES ? 4 : 1;
+  size_t index = 0;
+  for (; index + 16 <= count; index += 16) {
+    STORE(values + index, scale_values(format, scales + bytes * index));
+  }
+  if (index == count) return;
+  uint8_t padded[64] = {0};
+  copy_few(padded, scales + bytes * index, bytes * (count - index));
+  const f32x16 last = scale_values(format, padded);
+  copy_few(values + index, &last, 4 * (count - index));
+}
+
+static void BS_NAME(bs_load_scales)(
+  int format, const void *scales, size_t count, float *values
+) {
+  switch (format) {
+  case BS_FLOAT32_SCALES: load_scales(BS_FLOAT32_SCALES, scales, count, values); break;
+  case BS_E8M0_SCALES: load_scales(BS_E8M0_SCALES, scales, count, values); break;
+  default: load_scales(BS_E4M3_SCALES, scales, count, values);
+  }
 }
 
 BS_INLINE void store_values(int format, uint8_t *address, f32x16 values, size_t count) {

@@ -29,18 +29,6 @@ BS_INLINE i32x16 float8_nan(f32x16 scaled, i32x16 magnitudes) {
   return select16(scaled != scaled, splat_int(0x7F), magnitudes);
 }
 
-/// What magnitudes of codes stand for, as bits.
-BS_INLINE i32x16 float8_values(int element, i32x16 magnitudes) {
-  const int dropped = element == BS_E4M3 ? E4M3_DROPPED : E5M2_DROPPED;
-  const int least = element == BS_E4M3 ? E4M3_LEAST_FIELD : E5M2_LEAST_FIELD;
-  const float unit = element == BS_E4M3 ? 0x1p-9f : 0x1p-16f;
-  // A code of an exponent field of zero is a multiple of the smallest subnormal.
-  const i32x16 is_subnormal = magnitudes < (1 << (23 - dropped));
-  const i32x16 normal = (magnitudes << dropped) + ((least - 1) << 23);
-  const f32x16 subnormal = __builtin_convertvector(magnitudes, f32x16) * unit;
-  return select16(is_subnormal, (i32x16)subnormal, normal);
-}
-
 /// Gives codes the signs of their values.
 BS_INLINE i32x16 with_signs(int zero_sign, i32x16 magnitudes, f32x16 values, int32_t sign_bit) {
   i32x16 signs = (i32x16)values >> 31 & sign_bit;
@@ -70,38 +58,18 @@ BS_INLINE f32x16 scaled_by(int mode, f32x16 values, f32x16 multiplier, f32x16 di
   return __builtin_elementwise_fma(last, multiplier, second);
 }
 
-typedef struct {
-  i32x16 codes;
-  i32x16 values;
-  i32x16 clipped;
-} encoded_t;
-
-/// Sixteen codes; what they stand for is computed where it is used.
-BS_INLINE encoded_t encode16(
+/// Sixteen codes.
+BS_INLINE i32x16 encode16(
   int element, int zero_sign, const bs_rule_t *rule, f32x16 scaled, f32x16 values
 ) {
-  encoded_t result;
-  const f32x16 magnitude = (f32x16)((i32x16)scaled & 0x7FFFFFFF);
-  i32x16 unsigned_values;
   if (element == BS_E2M1) {
-    // The steps between values are 0.5 four times, then 1, 1 and 2.
-    const float *t = rule->thresholds;
-    const i32x16 small =
-      (magnitude > t[0]) + (magnitude > t[1]) + (magnitude > t[2]) + (magnitude > t[3]);
-    const i32x16 medium = (magnitude > t[4]) + (magnitude > t[5]);
-    const i32x16 large = magnitude > t[6];
-    result.codes = with_signs(zero_sign, -(small + medium + large), values, 0x8);
-    const i32x16 halves = -(small + medium + medium + (large << 2));
-    unsigned_values = (i32x16)(__builtin_convertvector(halves, f32x16) * 0.5f);
-    result.clipped = magnitude > 6.0f;
-  } else {
-    const i32x16 magnitudes = float8_magnitudes(element, scaled);
-    result.codes = with_signs(zero_sign, float8_nan(scaled, magnitudes), values, 0x80);
-    unsigned_values = float8_values(element, magnitudes);
-    result.clipped = magnitude > (element == BS_E4M3 ? 448.0f : 57344.0f);
+    const f32x16 magnitude = (f32x16)((i32x16)scaled & 0x7FFFFFFF);
+    i32x16 steps = {0};
+    for (int index = 0; index < 7; index++) steps -= magnitude > rule->thresholds[index];
+    return with_signs(zero_sign, steps, values, 0x8);
   }
-  result.values = unsigned_values | ((i32x16)values & INT32_MIN);
-  return result;
+  const i32x16 magnitudes = float8_magnitudes(element, scaled);
+  return with_signs(zero_sign, float8_nan(scaled, magnitudes), values, 0x80);
 }
 
 /// Writes the first `count` of sixteen codes, the first of them at the beginning of a byte.
@@ -157,7 +125,7 @@ BS_INLINE void encode_block(
         const f32x16 x = load_values(source, values + width * (index + 16 * part));
         const f32x16 scaled =
           rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
-        parts[part] = encode16(element, zero_sign, rule, scaled, x).codes;
+        parts[part] = encode16(element, zero_sign, rule, scaled, x);
       }
       store64(codes + index, parts[0], parts[1], parts[2], parts[3]);
     }
@@ -167,7 +135,7 @@ BS_INLINE void encode_block(
     const f32x16 scaled = rounded(intermediate, scaled_by(mode, x, multiplier, divisor));
     store_codes(
       element, codes + code_bytes(element, index),
-      encode16(element, zero_sign, rule, scaled, x).codes, count - index);
+      encode16(element, zero_sign, rule, scaled, x), count - index);
   }
 }
 
@@ -230,96 +198,6 @@ static void BS_NAME(bs_encode)(
     break;
   const int is_plain =
     rule->zero_sign == BS_ZERO_SIGN_KEPT && rule->intermediate == BS_FLOAT32;
-  switch (rule->source * 4 + rule->element) {
-    CASE(BS_FLOAT32, BS_E4M3)
-    CASE(BS_FLOAT32, BS_E5M2)
-    CASE(BS_FLOAT32, BS_E2M1)
-    CASE(BS_BFLOAT16, BS_E4M3)
-    CASE(BS_BFLOAT16, BS_E5M2)
-    CASE(BS_BFLOAT16, BS_E2M1)
-    CASE(BS_FLOAT16, BS_E4M3)
-    CASE(BS_FLOAT16, BS_E5M2)
-    CASE(BS_FLOAT16, BS_E2M1)
-  }
-#undef CASE
-}
-
-BS_INLINE void measure_block(
-  int source, int element, int mode, int is_finite, const bs_rule_t *rule, const uint8_t *values,
-  size_t count, bs_factor_t factor, float scale, uint8_t *codes, errors_t *sums
-) {
-  const f32x16 multiplier = splat(factor.multiplier), divisor = splat(factor.divisor);
-  for (size_t index = 0; index < count; index += 16) {
-    const size_t left = count - index < 16 ? count - index : 16;
-    const f32x16 x = load_some(source, values + width_of(source) * index, left);
-    f32x16 scaled = scaled_by(mode, x, multiplier, divisor);
-    if (rule->intermediate != BS_FLOAT32) scaled = rounded(rule->intermediate, scaled);
-    const encoded_t encoded = encode16(element, rule->zero_sign, rule, scaled, x);
-    store_codes(element, codes + code_bytes(element, index), encoded.codes, left);
-    f32x16 decoded = (f32x16)encoded.values * scale;
-    if (rule->tensor_mode == BS_TENSOR_MULTIPLIER) decoded = decoded * rule->tensor_scale;
-    if (rule->tensor_mode == BS_TENSOR_DIVISOR) decoded = decoded / rule->tensor_scale;
-    if (is_finite) {
-      add_finite(sums, x, decoded);
-      sums->saturated += encoded.clipped;
-      // Zeros stay zero, so what is left is what became zero.
-      sums->underflowed += (decoded == 0) - (x == 0);
-      sums->count += (int64_t)left;
-    } else {
-      add_errors(sums, x, decoded, encoded.clipped, left);
-    }
-  }
-}
-
-/// Whether nothing in a block can be NaN or infinite: a block with either has a NaN scale, and codes
-/// times other scales stay in range.
-BS_INLINE int is_finite_block(const bs_rule_t *rule, float scale) {
-  const int is_scaled_down = rule->tensor_mode == BS_NO_TENSOR_SCALE
-    || (rule->tensor_mode == BS_TENSOR_MULTIPLIER && rule->tensor_scale < 0x1p8f);
-  return !rule->hides_non_finite && is_scaled_down && scale < 0x1p100f;
-}
-
-BS_INLINE void measure_run(
-  int source, int element, const bs_rule_t *rule, const uint8_t *values, size_t count,
-  size_t block, const bs_factor_t *factors, const float *scales, uint8_t *codes,
-  bs_errors_t *errors
-) {
-  // A copy, which stores of codes cannot change.
-  const bs_rule_t constant = *rule;
-  errors_t sums = load_errors(errors);
-  for (size_t first = 0; first < count; first += block) {
-    const size_t length = count - first < block ? count - first : block;
-    const bs_factor_t factor = *factors++;
-    const float scale = *scales++;
-    const uint8_t *from = values + width_of(source) * first;
-    uint8_t *to = codes + code_bytes(element, first);
-#define MEASURE(mode, is_finite)                                                                  \
-  measure_block(                                                                                  \
-    source, element, mode, is_finite, &constant, from, length, factor, scale, to, &sums)
-    const int is_finite = is_finite_block(&constant, scale);
-    switch (mode_of(factor)) {
-    case MULTIPLY:
-      if (is_finite) MEASURE(MULTIPLY, 1); else MEASURE(MULTIPLY, 0);
-      break;
-    case REFINE:
-      if (is_finite) MEASURE(REFINE, 1); else MEASURE(REFINE, 0);
-      break;
-    default: MEASURE(DIVIDE, 0);
-    }
-#undef MEASURE
-  }
-  store_errors(errors, &sums);
-}
-
-static void BS_NAME(bs_encode_measured)(
-  const bs_rule_t *rule, const void *values, size_t count, size_t block,
-  const bs_factor_t *factors, const float *scales, uint8_t *codes, bs_errors_t *errors
-) {
-#define CASE(source, element)                                                                     \
-  case source * 4 + element:                                                                      \
-    measure_run(                                                                                  \
-      source, element, rule, values, count, block, factors, scales, codes, errors);               \
-    break;
   switch (rule->source * 4 + rule->element) {
     CASE(BS_FLOAT32, BS_E4M3)
     CASE(BS_FLOAT32, BS_E5M2)

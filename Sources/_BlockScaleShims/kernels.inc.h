@@ -4,11 +4,11 @@
 
 #include "vectors.inc.h"
 
-#include "errors.inc.h"
 #include "maxima.inc.h"
 #include "encode.inc.h"
 #include "quantize_e2m1.inc.h"
 #include "decode.inc.h"
+#include "errors.inc.h"
 #include "transpose.inc.h"
 #include "strips.inc.h"
 #include "both_ways.inc.h"
@@ -22,8 +22,8 @@ static const bs_kernels_t BS_NAME(table) = {
 #if defined(BS_AVX512)
   .tabulate_float8 = BS_NAME(bs_tabulate_float8),
 #endif
-  .encode_measured = BS_NAME(bs_encode_measured),
   .quantize_e2m1 = BS_NAME(bs_quantize_e2m1),
+  .measure = BS_NAME(bs_measure),
 #if defined(BS_AVX512)
   .encode_strip_rows = BS_NAME(bs_encode_strip_rows),
   .encode_strip_columns = BS_NAME(bs_encode_strip_columns),

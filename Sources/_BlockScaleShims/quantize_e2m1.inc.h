@@ -67,26 +67,11 @@ BS_INLINE u8x8 packed_nibbles(u16x16 codes) {
   return __builtin_convertvector(pairs | pairs >> 12, u8x8);
 }
 
-/// Counts in lanes of 16 bits, which are emptied before they can overflow.
-typedef struct {
-  i16x16 underflowed, saturated;
-} counts_t;
-
-BS_INLINE void add_counts(errors_t *sums, const counts_t *counts) {
-  sums->underflowed += __builtin_convertvector(counts->underflowed, i32x16);
-  sums->saturated += __builtin_convertvector(counts->saturated, i32x16);
-}
-
 /// One block of which everything but its codes is known.
 BS_INLINE void encode_e2m1_block(
-  int source, int zero_sign, int measures, const uint16_t *values, size_t length,
-  uint32_t maximum, const bs_e2m1_entry_t *entry, uint8_t *codes, errors_t *sums,
-  counts_t *counts
+  int zero_sign, const uint16_t *values, size_t length, const bs_e2m1_entry_t *entry,
+  uint8_t *codes
 ) {
-  // In a usual block all is finite, and no code but that of zero stands for zero.
-  const uint32_t infinity = source == BS_FLOAT16 ? 0x7C00 : 0x7F80;
-  const int is_usual =
-    maximum < infinity && entry->values[1] > 0 && entry->values[7] < __builtin_inff();
   for (size_t index = 0; index < length; index += 16) {
     const size_t left = length - index < 16 ? length - index : 16;
     const u16x16 x = load_words(values + index, left);
@@ -101,21 +86,6 @@ BS_INLINE void encode_e2m1_block(
       signed_codes &= (u16x16)(lanes < (int16_t)left);
       const u8x8 bytes = packed_nibbles(signed_codes);
       copy_few(address, &bytes, (left + 1) / 2);
-    }
-    if (!measures) continue;
-    const f32x16 reference = load_values(source, &x);
-    const f32x16 unsigned_values =
-      lookup8(entry->values, __builtin_convertvector(magnitudes, i32x16));
-    const f32x16 decoded =
-      (f32x16)((i32x16)unsigned_values | ((i32x16)reference & INT32_MIN));
-    const i16x16 clipped = (i16x16)bits > (i16x16)threshold(entry, 7);
-    if (is_usual) {
-      add_finite(sums, reference, decoded);
-      counts->underflowed += (i16x16)(magnitudes == 0) & ~(i16x16)(bits == 0);
-      counts->saturated += clipped;
-      sums->count += (int64_t)left;
-    } else {
-      add_errors(sums, reference, decoded, __builtin_convertvector(clipped, i32x16), left);
     }
   }
 }
@@ -227,17 +197,13 @@ BS_INLINE size_t quantize_by_cells(
 }
 
 BS_INLINE size_t quantize_e2m1(
-  int source, int zero_sign, int measures, const uint16_t *values, size_t count, size_t block,
-  const uint32_t *maxima, const bs_e2m1_table_t *table, uint8_t *codes, uint8_t *scales,
-  bs_errors_t *errors
+  int zero_sign, const uint16_t *values, size_t count, size_t block, const uint32_t *maxima,
+  const bs_e2m1_table_t *table, uint8_t *codes, uint8_t *scales
 ) {
-  errors_t sums;
-  counts_t counts = {{0}, {0}};
-  if (measures) sums = load_errors(errors);
   const uint32_t *known = table->scales;
   const bs_e2m1_entry_t *entries = table->entries;
   size_t done = 0, first = 0;
-  const int has_cells = !measures && (block == 16 || block == 32)
+  const int has_cells = (block == 16 || block == 32)
     && (zero_sign == BS_ZERO_SIGN_KEPT || zero_sign == BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO);
   // Whole blocks, whose length is a constant where `block` is one.
   for (; first + block <= count; first += block, done++) {
@@ -248,57 +214,34 @@ BS_INLINE size_t quantize_e2m1(
       first = done * block;
       if (first + block > count) break;
     }
-    const uint16_t *from = values + first;
     const uint32_t maximum = maxima[done];
     const uint32_t scale = known[maximum];
-    if (scale == 0) break;
+    if (scale == 0) return done;
     scales[done] = (uint8_t)~scale;
-    encode_e2m1_block(
-      source, zero_sign, measures, from, block, maximum, &entries[maximum], codes + first / 2,
-      &sums, &counts);
-    if (measures && (done & 0xFFF) == 0xFFF) {
-      add_counts(&sums, &counts);
-      counts = (counts_t){{0}, {0}};
-    }
+    encode_e2m1_block(zero_sign, values + first, block, &entries[maximum], codes + first / 2);
   }
-  if (first < count && first + block > count) {
+  if (first < count) {
     const uint32_t maximum = maxima[done];
     const uint32_t scale = known[maximum];
     if (scale != 0) {
       scales[done++] = (uint8_t)~scale;
       encode_e2m1_block(
-        source, zero_sign, measures, values + first, count - first, maximum, &entries[maximum],
-        codes + first / 2, &sums, &counts);
+        zero_sign, values + first, count - first, &entries[maximum], codes + first / 2);
     }
-  }
-  if (measures) {
-    add_counts(&sums, &counts);
-    store_errors(errors, &sums);
   }
   return done;
 }
 
 static size_t BS_NAME(bs_quantize_e2m1)(
   const bs_rule_t *rule, const uint16_t *values, size_t count, size_t block,
-  const uint32_t *maxima, const bs_e2m1_table_t *table, uint8_t *codes, uint8_t *scales,
-  bs_errors_t *errors
+  const uint32_t *maxima, const bs_e2m1_table_t *table, uint8_t *codes, uint8_t *scales
 ) {
-#define RUN(source, zero_sign, measures, block)                                                   \
-  quantize_e2m1(                                                                                  \
-    source, zero_sign, measures, values, count, block, maxima, table, codes, scales, errors)
+#define RUN(zero_sign, block)                                                                     \
+  quantize_e2m1(zero_sign, values, count, block, maxima, table, codes, scales)
   const int kept = BS_ZERO_SIGN_KEPT, nonzero = BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO;
-  if (errors) {
-    // Counts in 16 bits hold a block of this length, and 4096 of 128.
-    if (block > 128) return 0;
-    if (rule->source == BS_FLOAT16) return RUN(BS_FLOAT16, rule->zero_sign, 1, block);
-    if (block == 16 && rule->zero_sign == nonzero) return RUN(BS_BFLOAT16, nonzero, 1, 16);
-    if (block == 16 && rule->zero_sign == kept) return RUN(BS_BFLOAT16, kept, 1, 16);
-    return RUN(BS_BFLOAT16, rule->zero_sign, 1, block);
-  }
-  // Without errors the values are only bits, whatever their format.
-  if (block == 16 && rule->zero_sign == kept) return RUN(BS_BFLOAT16, kept, 0, 16);
-  if (block == 16 && rule->zero_sign == nonzero) return RUN(BS_BFLOAT16, nonzero, 0, 16);
-  if (block == 32 && rule->zero_sign == kept) return RUN(BS_BFLOAT16, kept, 0, 32);
-  return RUN(BS_BFLOAT16, rule->zero_sign, 0, block);
+  if (block == 16 && rule->zero_sign == kept) return RUN(kept, 16);
+  if (block == 16 && rule->zero_sign == nonzero) return RUN(nonzero, 16);
+  if (block == 32 && rule->zero_sign == kept) return RUN(kept, 32);
+  return RUN(rule->zero_sign, block);
 #undef RUN
 }

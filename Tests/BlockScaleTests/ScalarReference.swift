@@ -71,11 +71,14 @@ struct ScalarReference<Element: BlockElement> {
       scales.append(UInt8(truncatingIfNeeded: choice.scaleCode >> UInt32(8 * byte)))
     }
     let scale = rule.scaleFormat.value(ofCode: choice.scaleCode)
+    let scaledGreatest = rule.element.format.greatestFiniteMagnitude * scale
+    // A value may exceed the largest code by a millionth because the scale was rounded.
+    let greatest = (rule.tensorScale?.applied(to: scaledGreatest) ?? scaledGreatest) * 0x1.00001p0
     for index in members {
       let value = values[index]
       let quotient = rule.element.divides ? value / choice.factor : value * choice.factor
       let scaled = rule.element.intermediate.rounded(quotient)
-      if scaled.magnitude > rule.element.format.greatestFiniteMagnitude { saturatedCount += 1 }
+      if greatest > 0, value.magnitude > greatest { saturatedCount += 1 }
       codes[index] = code(scaled, value, rule.element, isErased: choice.isErased)
       let decoded = Float(codes[index]) * scale
       dequantized[index] = rule.tensorScale?.applied(to: decoded) ?? decoded

@@ -120,9 +120,8 @@ static float divided(float value, bs_factor_t factor) {
 
 static void check_encoding(const bs_kernels_t *kernels, int source, int element, int kind) {
   static const size_t counts[] = {1, 15, 16, 17, 63, 64, 65, 128, 257, 512};
-  static uint8_t values[CAPACITY * 4], codes[CAPACITY], other[CAPACITY];
+  static uint8_t values[CAPACITY * 4], codes[CAPACITY];
   bs_factor_t factors[CAPACITY];
-  float scales[CAPACITY];
   for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
     const size_t count = counts[c], block = c % 2 ? 16 : 128;
     fill(source, values, count, kind);
@@ -131,43 +130,131 @@ static void check_encoding(const bs_kernels_t *kernels, int source, int element,
       const bs_factor_t kinds[] = {{f, 0, 0, 0, NULL}, {0, f, 0, 0, NULL}, {1 / f, f, 0, 0, NULL}};
       // A refined division is only asked for where no quotient can leave FP32's range.
       factors[index] = kinds[random_bits() % (kind == 3 ? 2 : 3)];
-      scales[index] = 1 / f;
     }
     bs_rule_t rule = {
-      .source = (uint8_t)source, .element = (uint8_t)element, .hides_non_finite = kind == 3};
+      .source = (uint8_t)source, .element = (uint8_t)element};
     const float even[] = {0.25f, nextafterf(0.75f, 0), 1.25f, nextafterf(1.75f, 0), 2.5f,
                           nextafterf(3.5f, 0), 5};
     memcpy(rule.thresholds, even, sizeof even);
     kernels->encode(&rule, values, count, block, factors, codes);
-    bs_errors_t errors = {0};
-    kernels->encode_measured(&rule, values, count, block, factors, scales, other, &errors);
-    double signal[16] = {0};
     for (size_t index = 0; index < count; index++) {
       const float x = value_at(source, values, index);
       const bs_factor_t factor = factors[index / block];
       const int sign = signbit(x) != 0;
       const int code = encoded(element, divided(x, factor));
-      int got, measured;
       if (element == BS_E2M1) {
-        got = codes[index / 2] >> (4 * (index % 2)) & 15;
-        measured = other[index / 2] >> (4 * (index % 2)) & 15;
+        const int got = codes[index / 2] >> (4 * (index % 2)) & 15;
         CHECK(got == (code | sign << 3), "%a / %a: %d", x, factor.divisor, got);
       } else {
-        got = codes[index];
-        measured = other[index];
         CHECK(
-          got == (code | sign << 7), "%a by %a or %a: %d", x, factor.multiplier, factor.divisor,
-          got);
+          codes[index] == (code | sign << 7), "%a by %a or %a: %d", x, factor.multiplier,
+          factor.divisor, codes[index]);
       }
-      CHECK(got == measured, "%a", x);
-      const float y = decoded(element, code == 0x7F && element != BS_E2M1 ? 0 : code)
-        * scales[index / block];
-      if (isfinite(x) && isfinite(y)) signal[index % block % 16] += (double)x * x;
     }
+  }
+}
+
+/// Sums as `measure` forms them: in FP32 over some values, unless these leave its range.
+typedef struct {
+  float signal[16], error[16];
+  double wide_signal[16], wide_error[16];
+} run_t;
+
+static void end_run(run_t *run, bs_errors_t *sums) {
+  int is_in_range = 0;
+  for (int lane = 0; lane < 16; lane++) is_in_range |= run->signal[lane] >= 0x1p-60f;
+  for (int lane = 0; lane < 16; lane++) {
+    is_in_range &= run->signal[lane] <= 0x1p100f && run->error[lane] <= 0x1p100f;
+  }
+  for (int lane = 0; lane < 16; lane++) {
+    sums->signal[lane] += is_in_range ? run->signal[lane] : run->wide_signal[lane];
+    sums->error[lane] += is_in_range ? run->error[lane] : run->wide_error[lane];
+  }
+  memset(run, 0, sizeof *run);
+}
+
+static void check_errors(const bs_kernels_t *kernels, int source, int element, int kind) {
+  static const size_t counts[] = {1, 15, 16, 17, 63, 100, 128, 200, 256, 48};
+  static const size_t blocks[] = {16, 32, 48, 128, 256};
+  enum { ROWS = 3, STRIDE = 256 };
+  static uint8_t values[ROWS * STRIDE * 4], codes[ROWS * STRIDE];
+  float scales[STRIDE / 16];
+  for (int round = 0; round < 50; round++) {
+    const size_t count = counts[round % 10], block = blocks[round / 10];
+    fill(source, values, ROWS * STRIDE, kind);
+    for (size_t index = 0; index < sizeof codes; index++) {
+      // Codes of the values' signs, and NaN where the value is.
+      const float x = value_at(source, values, index);
+      int code = (int)(random_bits() % (element == BS_E2M1 ? 8 : element == BS_E4M3 ? 0x7F : 0x7C));
+      if (element != BS_E2M1 && isnan(x)) code = 0x7F;
+      if (element == BS_E2M1) {
+        const int nibble = code | (signbit(x) != 0) << 3;
+        codes[index / 2] = (uint8_t)(index % 2 ? codes[index / 2] | nibble << 4 : nibble);
+      } else {
+        codes[index] = (uint8_t)(code | (signbit(x) != 0) << 7);
+      }
+    }
+    for (int index = 0; index < STRIDE / 16; index++) {
+      const float special[] = {0, NAN, 0x1p-120f, 0x1p115f};
+      scales[index] = ldexpf(1 + (random_bits() >> 9) * 0x1p-23f, (int)(random_bits() % 20) - 10);
+      if (round % 4 == 1 && random_bits() % 8 == 0) scales[index] = special[random_bits() % 4];
+    }
+    const bs_rule_t rule = {
+      .source = (uint8_t)source, .element = (uint8_t)element, .tensor_mode = (uint8_t)(round % 3),
+      .tensor_scale = 0.7f};
+    const size_t width = source == BS_FLOAT32 ? 4 : 2;
+    const size_t code_stride = element == BS_E2M1 ? STRIDE / 2 : STRIDE;
+    for (int row = 0; element == BS_E2M1 && count % 2 && row < ROWS; row++) {
+      codes[row * code_stride + count / 2] &= 15;
+    }
+    bs_errors_t errors = {0}, expected = {0};
+    kernels->measure(
+      &rule, values, STRIDE * width, ROWS, count, block, scales, codes, code_stride, &errors);
+    for (size_t row = 0; row < ROWS; row++) {
+      run_t run = {0};
+      for (size_t column = 0; column < count; column++) {
+        const size_t place = block < 128 ? column % (128 / block * block) : column % block % 128;
+        if (place == 0) end_run(&run, &expected);
+        const size_t index = row * STRIDE + column;
+        const float x = value_at(source, values, index), scale = scales[column / block];
+        const int code =
+          element == BS_E2M1 ? codes[index / 2] >> (4 * (index % 2)) & 7 : codes[index] & 0x7F;
+        const float greatest[] = {448, 57344, 6};
+        float y = decoded(element, code) * scale, most = greatest[element] * scale;
+        if (rule.tensor_mode == BS_TENSOR_MULTIPLIER) y *= 0.7f, most *= 0.7f;
+        if (rule.tensor_mode == BS_TENSOR_DIVISOR) y /= 0.7f, most /= 0.7f;
+        y = copysignf(y, x);
+        const int lane = (int)(column % block % 16);
+        if (!isfinite(x) || !isfinite(y)) {
+          expected.non_finite[lane]--;
+          continue;
+        }
+        const float difference = y - x, square = difference * difference;
+        run.signal[lane] += x * x;
+        run.error[lane] += square;
+        run.wide_signal[lane] += (double)x * x;
+        run.wide_error[lane] += (double)difference * difference;
+        const int32_t bits = (int32_t)bits_of(fabsf(difference));
+        if (bits > expected.maximum[lane]) expected.maximum[lane] = bits;
+        if (most > 0 && fabsf(x) > most * 0x1.00001p0f) expected.saturated[lane]--;
+        if (y == 0 && x != 0) expected.underflowed[lane]--;
+      }
+      end_run(&run, &expected);
+    }
+    expected.count = (int64_t)(ROWS * count);
     for (int lane = 0; lane < 16; lane++) {
-      CHECK(errors.signal[lane] == signal[lane], "lane %d", lane);
+      CHECK(
+        errors.signal[lane] == expected.signal[lane], "lane %d of %zu in %zu: %a, not %a", lane,
+        count, block, errors.signal[lane], expected.signal[lane]);
+      CHECK(
+        errors.error[lane] == expected.error[lane], "lane %d of %zu in %zu: %a, not %a", lane,
+        count, block, errors.error[lane], expected.error[lane]);
+      CHECK(errors.maximum[lane] == expected.maximum[lane], "maximum of lane %d", lane);
+      CHECK(errors.saturated[lane] == expected.saturated[lane], "clipped in lane %d", lane);
+      CHECK(errors.underflowed[lane] == expected.underflowed[lane], "zeros in lane %d", lane);
+      CHECK(errors.non_finite[lane] == expected.non_finite[lane], "NaN in lane %d", lane);
     }
-    CHECK(errors.count == (int64_t)count, "count");
+    CHECK(errors.count == expected.count, "count");
   }
 }
 
@@ -275,7 +362,6 @@ static void check_thresholds(const bs_kernels_t *kernels, int zero_sign) {
     for (int step = 0; step < 8; step++) {
       const uint32_t threshold = (uint32_t)(index * (step + 1) / 8);
       entries[index].thresholds[step] = threshold << 16 | threshold;
-      entries[index].values[step] = (float)step;
     }
   }
   // No cells are known, so that thresholds tell all codes.
@@ -285,36 +371,31 @@ static void check_thresholds(const bs_kernels_t *kernels, int zero_sign) {
   for (size_t count = 1; count < 300; count += 5) {
     const size_t block = count % 2 ? 16 : 32;
     fill(BS_BFLOAT16, values, count, (int)(count % 3));
-    for (int measures = 0; measures < 2; measures++) {
-      bs_errors_t errors = {0};
-      uint32_t maxima[CAPACITY];
-      kernels->block_maxima(2, values, count, block, maxima);
-      const size_t done = kernels->quantize_e2m1(
-        &rule, (const uint16_t *)values, count, block, maxima, &table, codes, scales,
-        measures ? &errors : NULL);
-      CHECK(done == (count + block - 1) / block, "%zu blocks", done);
-      for (size_t index = 0; index < count; index++) {
-        uint32_t most = 0;
-        for (size_t place = index / block * block; place < (index / block + 1) * block; place++) {
-          uint16_t word;
-          memcpy(&word, values + 2 * place, 2);
-          if (place < count && (word & 0x7FFFu) > most) most = word & 0x7FFF;
-        }
+    uint32_t maxima[CAPACITY];
+    kernels->block_maxima(2, values, count, block, maxima);
+    const size_t done = kernels->quantize_e2m1(
+      &rule, (const uint16_t *)values, count, block, maxima, &table, codes, scales);
+    CHECK(done == (count + block - 1) / block, "%zu blocks", done);
+    for (size_t index = 0; index < count; index++) {
+      uint32_t most = 0;
+      for (size_t place = index / block * block; place < (index / block + 1) * block; place++) {
         uint16_t word;
-        memcpy(&word, values + 2 * index, 2);
-        int code = 0;
-        for (int step = 0; step < 7; step++) {
-          code += (word & 0x7FFF) > (int)(most * (uint32_t)(step + 1) / 8);
-        }
-        int sign = word >> 15;
-        if (zero_sign == BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO && !(word & 0x7FFF)) sign = 0;
-        if (zero_sign == BS_ZERO_SIGN_POSITIVE && !code) sign = 0;
-        if (zero_sign == BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT && !(word & 0x7FFF)) sign = 1;
-        const int got = codes[index / 2] >> (4 * (index % 2)) & 15;
-        CHECK(got == (code | sign << 3), "%04x of %04x: %d", word, most, got);
-        CHECK(scales[index / block] == (most & 0x7F), "scale");
+        memcpy(&word, values + 2 * place, 2);
+        if (place < count && (word & 0x7FFFu) > most) most = word & 0x7FFF;
       }
-      CHECK(errors.count == (measures ? (int64_t)count : 0), "count");
+      uint16_t word;
+      memcpy(&word, values + 2 * index, 2);
+      int code = 0;
+      for (int step = 0; step < 7; step++) {
+        code += (word & 0x7FFF) > (int)(most * (uint32_t)(step + 1) / 8);
+      }
+      int sign = word >> 15;
+      if (zero_sign == BS_ZERO_SIGN_KEPT_UNLESS_INPUT_IS_ZERO && !(word & 0x7FFF)) sign = 0;
+      if (zero_sign == BS_ZERO_SIGN_POSITIVE && !code) sign = 0;
+      if (zero_sign == BS_ZERO_SIGN_NEGATIVE_FOR_ZERO_INPUT && !(word & 0x7FFF)) sign = 1;
+      const int got = codes[index / 2] >> (4 * (index % 2)) & 15;
+      CHECK(got == (code | sign << 3), "%04x of %04x: %d", word, most, got);
+      CHECK(scales[index / block] == (most & 0x7F), "scale");
     }
   }
 }
@@ -363,16 +444,20 @@ static void check_scales(const bs_kernels_t *kernels) {
     floats[index] = corners[index / 5 % (sizeof corners / sizeof *corners)];
   }
   for (size_t count = 0; count <= 256; count += count < 40 ? 1 : 24) {
-    for (size_t bytes = 1; bytes <= 4; bytes += 3) {
+    for (int format = BS_FLOAT32_SCALES; format <= BS_E4M3_SCALES; format++) {
       values[count] = 7;
       kernels->load_scales(
-        bytes, bytes == 1 ? (const void *)powers : (const void *)floats, count, values);
+        format, format == BS_FLOAT32_SCALES ? (const void *)floats : (const void *)powers, count, values);
       for (size_t index = 0; index < count; index++) {
         float value = float_of(floats[index]);
-        if (bytes == 1) value = powers[index] == 255 ? NAN : ldexpf(1, powers[index] - 127);
+        const int code = powers[index];
+        if (format == BS_E8M0_SCALES) value = code == 255 ? NAN : ldexpf(1, code - 127);
+        if (format == BS_E4M3_SCALES) {
+          value = copysignf(decoded(BS_E4M3, code & 0x7F), code >> 7 ? -1 : 1);
+        }
         const uint32_t bits = isnan(value) ? 0x7FC00000 : bits_of(value);
         CHECK(
-          bits_of(values[index]) == bits, "scale %zu of %zu bytes: %08x, not %08x", index, bytes,
+          bits_of(values[index]) == bits, "scale %zu of format %d: %08x, not %08x", index, format,
           bits_of(values[index]), bits);
       }
       CHECK(values[count] == 7, "more than %zu scales", count);
@@ -562,7 +647,10 @@ int main(void) {
     for (int round = 0; round < 50; round++) {
       for (int source = 0; source < 3; source++) {
         for (int element = 0; element < 3; element++) {
-          for (int kind = 0; kind < 4; kind++) check_encoding(kernels, source, element, kind);
+          for (int kind = 0; kind < 4; kind++) {
+            check_encoding(kernels, source, element, kind);
+            check_errors(kernels, source, element, kind);
+          }
         }
       }
     }

@@ -16,6 +16,8 @@
 enum { BS_FLOAT32 = 0, BS_BFLOAT16 = 1, BS_FLOAT16 = 2 };
 /// The formats of codes.
 enum { BS_E4M3 = 0, BS_E5M2 = 1, BS_E2M1 = 2 };
+/// The formats of scales that kernels read.
+enum { BS_FLOAT32_SCALES = 0, BS_E8M0_SCALES = 1, BS_E4M3_SCALES = 2 };
 /// The signs of codes whose magnitude is zero.
 enum {
   BS_ZERO_SIGN_KEPT = 0,
@@ -39,8 +41,6 @@ typedef struct {
   /// How `tensor_scale` is applied.
   uint8_t tensor_mode;
   float tensor_scale;
-  /// Whether a block may have a finite scale and hold a NaN or an infinity.
-  uint8_t hides_non_finite;
   /// How many bytes ahead of a run its memory is fetched into the cache, for the next run; or zero.
   uint32_t ahead;
   /// The magnitudes that a scaled value must exceed for each step of an E2M1 code.
@@ -66,11 +66,9 @@ typedef struct {
 
 /// What a block of E2M1 codes needs to know of its scale, for 16-bit values.
 typedef struct {
-  /// A code is the number of the first seven magnitudes that a value's bits exceed; beyond the eighth
-  /// it was clipped. Each stands twice in its word.
+  /// A code is the number of these magnitudes that a value's bits exceed. Each stands twice in its word; the
+  /// last one is beyond all.
   uint32_t thresholds[8];
-  /// What the magnitudes of codes stand for, all scales applied.
-  float values[8];
 } bs_e2m1_entry_t;
 
 /// The steps of a block's codes by cells, for 16-bit values up to the block's maximum.
@@ -173,22 +171,24 @@ typedef struct {
     const bs_rule_t *_Nonnull rule, uint32_t maximum, bs_factor_t *_Nonnull factor,
     uint8_t *_Nonnull table);
 
-  /// Encodes a run and adds up its errors, for which the values of the scales are needed.
-  void (*_Nonnull encode_measured)(
-    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t count, size_t block,
-    const bs_factor_t *_Nonnull factors, const float *_Nonnull scales, uint8_t *_Nonnull codes,
-    bs_errors_t *_Nonnull errors);
-
   /// Finds scales and E2M1 codes of a run of 16-bit values whose blocks have the given maxima; scales
   /// take one byte each.
   ///
-  /// Stops before a block whose scale is not known. Returns the number of finished blocks. A block has
-  /// at most 128 values.
+  /// Stops before a block whose scale is not known. Returns the number of finished blocks.
   size_t (*_Nonnull quantize_e2m1)(
     const bs_rule_t *_Nonnull rule, const uint16_t *_Nonnull values, size_t count, size_t block,
     const uint32_t *_Nonnull maxima, const bs_e2m1_table_t *_Nonnull table,
-    uint8_t *_Nonnull codes, uint8_t *_Nonnull scales,
-    bs_errors_t *_Nullable errors);
+    uint8_t *_Nonnull codes, uint8_t *_Nonnull scales);
+
+  /// Adds up how far codes, as `encode` makes them, lie from the values of some rows, `stride` and `code_stride`
+  /// bytes apart, for which the values of their blocks' scales are needed.
+  ///
+  /// A sum in FP32 ends after 128 values of a block, after as many whole blocks as 128 values have, and with a
+  /// row.
+  void (*_Nonnull measure)(
+    const bs_rule_t *_Nonnull rule, const void *_Nonnull values, size_t stride, size_t rows,
+    size_t count, size_t block, const float *_Nonnull scales, const uint8_t *_Nonnull codes,
+    size_t code_stride, bs_errors_t *_Nonnull errors);
 
   /// Encodes `BS_STRIP_ROWS_AT_ONCE` rows of BF16 values, `stride` bytes apart, as blocks of 128 E4M3 codes,
   /// stores their scales, and keeps the values as rows `row`, a multiple of as many, and those that follow of a
@@ -253,9 +253,9 @@ typedef struct {
     const uint8_t *_Nonnull runs, size_t run, size_t stride, size_t rows, size_t row_bytes,
     int is_streamed, uint8_t *_Nonnull result, size_t result_stride);
 
-  /// Converts scales to FP32: FP32 scales of four bytes, or powers of two of one. NaN loses its payload.
+  /// Converts scales of a format to FP32. NaN loses its payload.
   void (*_Nonnull load_scales)(
-    size_t bytes, const void *_Nonnull scales, size_t count, float *_Nonnull values);
+    int format, const void *_Nonnull scales, size_t count, float *_Nonnull values);
 
   /// Decodes a run of 8-bit codes to values of the format `rule->source`. Scales that are NaN must
   /// have no payload.
