@@ -182,7 +182,7 @@ package struct BlockQuantizer: Sendable {
     let greatest = (rule.tensorScale?.applied(to: scaledGreatest) ?? scaledGreatest) * 0x1.00001p0
     let rowBytes = rule.element.format.byteCount(panel.columns)
     for row in rows {
-      // Rows of a tall block, and 128 values of a wide one, are runs of errors.
+      // The rows of a tall block are runs of errors.
       if row > rows.lowerBound { errors.endRun() }
       // Inside the panel, whose extents were checked.
       let codes = unsafe panel.codes.baseAddress.unsafelyUnwrapped + row * rowBytes
@@ -200,7 +200,6 @@ package struct BlockQuantizer: Sendable {
         if let tensorScale = rule.tensorScale { decoded = tensorScale.applied(to: decoded) }
         errors.add(reference: values, candidate: decoded, greatest: greatest, count: count)
         column += 16
-        if (column - columns.lowerBound) % BlockErrors.run == 0 { errors.endRun() }
       }
     }
   }

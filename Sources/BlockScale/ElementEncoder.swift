@@ -129,12 +129,13 @@ extension Float8Encoder {
     let normalValues = (codes &+ Self.rebias) &<< Self.droppedBits
     let subnormalValues = SIMD16<Float>(codes) * Self.leastSubnormal
     let values = normalValues.replaced(with: subnormalValues.bits, in: isSubnormal)
+    // All ones in the fields of exponent and significand, or in the former and a part of the latter.
     let nanLanes = scaled.nanLanes
-    let withNaN = codes.replaced(with: SIMD16(repeating: 0x7F), in: nanLanes)
-    let nan = SIMD16(repeating: Int32(bitPattern: Float.nan.bitPattern))
+    let withNaN = codes | (nanLanes & 0x7F)
+    let nan = nanLanes & Int32(bitPattern: Float.nan.bitPattern)
     return EncodedSixteen(
       codes: zeroSign.signed(withNaN, source: source, signBit: 0x80),
-      values: SIMD16<Float>(bits: (values | (source.bits & .min)).replaced(with: nan, in: nanLanes)))
+      values: SIMD16<Float>(bits: values | (source.bits & .min) | nan))
   }
 }
 

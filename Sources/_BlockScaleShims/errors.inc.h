@@ -65,11 +65,37 @@ BS_INLINE f32x16 with_tensor_scale(const bs_rule_t *rule, f32x16 values) {
   return values;
 }
 
-/// The largest value that a block has a code for, and a millionth more, by which a value may exceed it because
-/// the scale was rounded.
-BS_INLINE float greatest_decoded(int element, const bs_rule_t *rule, float scale) {
+/// Counts downwards where a value exceeds what its block has codes for.
+BS_INLINE i32x16 count_clipped(i32x16 count, f32x16 x, float greatest) {
+  const f32x16 magnitude = (f32x16)((i32x16)x & 0x7FFFFFFF);
+#if defined(BS_AVX512)
+  const __mmask16 lanes =
+    _mm512_cmp_ps_mask((__m512)magnitude, _mm512_set1_ps(greatest), _CMP_GT_OQ);
+  return (i32x16)_mm512_mask_add_epi32(
+    (__m512i)count, lanes, (__m512i)count, _mm512_set1_epi32(-1));
+#else
+  return count + (magnitude > greatest);
+#endif
+}
+
+/// Counts downwards where a value that is not zero becomes zero.
+BS_INLINE i32x16 count_lost(i32x16 count, f32x16 x, f32x16 y) {
+#if defined(BS_AVX512)
+  const __m512 zero = _mm512_setzero_ps();
+  const __mmask16 lanes = _mm512_mask_cmp_ps_mask(
+    _mm512_cmp_ps_mask((__m512)y, zero, _CMP_EQ_OQ), (__m512)x, zero, _CMP_NEQ_UQ);
+  return (i32x16)_mm512_mask_add_epi32(
+    (__m512i)count, lanes, (__m512i)count, _mm512_set1_epi32(-1));
+#else
+  return count + ((y == 0) & ~(x == 0));
+#endif
+}
+
+/// The largest values that blocks of these scales have codes for, and a millionth more, by which a value may
+/// exceed them because the scale was rounded.
+BS_INLINE f32x16 greatest_decoded(int element, const bs_rule_t *rule, f32x16 scales) {
   const float greatest = element == BS_E2M1 ? 6 : element == BS_E4M3 ? 448 : 57344;
-  return with_tensor_scale(rule, splat(greatest * scale))[0] * 0x1.00001p0f;
+  return with_tensor_scale(rule, scales * greatest) * 0x1.00001p0f;
 }
 
 /// The nibbles of eight bytes; above their four bits there is no meaning.
@@ -124,7 +150,7 @@ static __attribute__((noinline)) void BS_NAME(bs_measure_exactly)(
   for (size_t first = 0; first < count; first += block) {
     const size_t length = count - first < block ? count - first : block;
     const float scale = *scales++;
-    const float greatest = greatest_decoded(element, rule, scale);
+    const float greatest = greatest_decoded(element, rule, splat(scale))[0];
     for (size_t index = 0; index < length; index += 16) {
       const size_t left = length - index < 16 ? length - index : 16;
       const f32x16 reference =
@@ -154,8 +180,8 @@ static __attribute__((noinline)) void BS_NAME(bs_measure_exactly)(
       }
       sums->maximum = __builtin_elementwise_max(sums->maximum, (i32x16)difference & 0x7FFFFFFF);
       // With a scale of zero nothing is clipped.
-      if (greatest > 0) sums->saturated += (f32x16)((i32x16)x & 0x7FFFFFFF) > greatest;
-      sums->underflowed += (y == 0) & ~(x == 0);
+      if (greatest > 0) sums->saturated = count_clipped(sums->saturated, x, greatest);
+      sums->underflowed = count_lost(sums->underflowed, x, y);
       sums->non_finite += non_finite;
     }
   }
@@ -174,23 +200,29 @@ BS_INLINE int measure_usual(
   int source, int element, const bs_rule_t *rule, const uint8_t *values, size_t count,
   size_t block, const float *scales, const uint8_t *codes, errors_t *sums
 ) {
+  // At most eight, of sixteen values each.
+  const size_t blocks = (count + block - 1) / block;
+  f32x16 all_scales = splat(scales[0]);
+  for (size_t index = 1; index < blocks; index++) all_scales[index] = scales[index];
+  const f32x16 greatest = greatest_decoded(element, rule, all_scales);
+  // Nothing that is decoded comes near the ends of FP32's range.
+  const i32x16 are_usual = (greatest > 0x1p-90f) & (greatest < 0x1p100f) & (all_scales > 0x1p-90f)
+    & (all_scales < 0x1p100f);
+  if (__builtin_expect(__builtin_reduce_and(are_usual) == 0, 0)) return 0;
+  float limits[16];
+  STORE(limits, greatest);
   squares_t run = {{0}, {0}};
   i32x16 maximum = sums->maximum, saturated = sums->saturated, underflowed = sums->underflowed;
-  for (size_t first = 0; first < count; first += block) {
+  for (size_t first = 0, number = 0; first < count; first += block, number++) {
     const size_t length = count - first < block ? count - first : block;
-    const float scale = *scales++;
-    const float greatest = greatest_decoded(element, rule, scale);
-    // Nothing that is decoded comes near the ends of FP32's range.
-    const int is_usual =
-      greatest > 0x1p-90f && greatest < 0x1p100f && scale > 0x1p-90f && scale < 0x1p100f;
-    if (__builtin_expect(!is_usual, 0)) return 0;
+    const float scale = scales[number];
 #if defined(BS_AVX512)
-    const f32x16 signed_magnitudes = {
+    const f32x16 signed_units = {
       0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-    const f32x16 table = with_tensor_scale(rule, signed_magnitudes * scale);
+    const f32x16 table = with_tensor_scale(rule, signed_units * scale);
 #else
-    const f32x16 magnitudes = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    const f32x16 all = with_tensor_scale(rule, magnitudes * scale);
+    const f32x16 units = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    const f32x16 all = with_tensor_scale(rule, units * scale);
     float table[8];
     __builtin_memcpy(table, &all, sizeof table);
 #endif
@@ -215,8 +247,8 @@ BS_INLINE int measure_usual(
       const f32x16 difference = y - x;
       add_squares(&run, x, difference);
       maximum = __builtin_elementwise_max(maximum, (i32x16)difference & 0x7FFFFFFF);
-      saturated += (f32x16)((i32x16)x & 0x7FFFFFFF) > greatest;
-      underflowed += (y == 0) & ~(x == 0);
+      saturated = count_clipped(saturated, x, limits[number]);
+      underflowed = count_lost(underflowed, x, y);
     }
   }
   if (__builtin_expect(!are_in_range(&run), 0)) return 0;
@@ -243,9 +275,12 @@ BS_INLINE void measure_row(
       const uint8_t *from = values + width_of(source) * at;
       const uint8_t *to = codes + (element == BS_E2M1 ? at / 2 : at);
       const float *scale = scales + at / block;
-      if (!measure_usual(source, element, rule, from, length, part, scale, to, sums)) {
-        BS_NAME(bs_measure_exactly)(rule, from, length, part, scale, to, sums);
-      }
+      // A constant where the block is one, too.
+      const int is_usual =
+        length == run
+        ? measure_usual(source, element, rule, from, run, part, scale, to, sums)
+        : measure_usual(source, element, rule, from, length, part, scale, to, sums);
+      if (!is_usual) BS_NAME(bs_measure_exactly)(rule, from, length, part, scale, to, sums);
     }
   }
 }
@@ -278,16 +313,22 @@ static void BS_NAME(bs_measure)(
   case source * 4 + element: RUN(source, element, block); break;
   switch (rule->source * 4 + rule->element) {
   case BS_BFLOAT16 * 4 + BS_E2M1:
-    if (block == 16) {
-      RUN(BS_BFLOAT16, BS_E2M1, 16);
-    } else {
-      RUN(BS_BFLOAT16, BS_E2M1, block);
+    switch (block) {
+    case 16: RUN(BS_BFLOAT16, BS_E2M1, 16); break;
+    case 32: RUN(BS_BFLOAT16, BS_E2M1, 32); break;
+    default: RUN(BS_BFLOAT16, BS_E2M1, block);
+    }
+    break;
+  case BS_BFLOAT16 * 4 + BS_E4M3:
+    switch (block) {
+    case 32: RUN(BS_BFLOAT16, BS_E4M3, 32); break;
+    case 128: RUN(BS_BFLOAT16, BS_E4M3, 128); break;
+    default: RUN(BS_BFLOAT16, BS_E4M3, block);
     }
     break;
     CASE(BS_FLOAT32, BS_E4M3)
     CASE(BS_FLOAT32, BS_E5M2)
     CASE(BS_FLOAT32, BS_E2M1)
-    CASE(BS_BFLOAT16, BS_E4M3)
     CASE(BS_BFLOAT16, BS_E5M2)
     CASE(BS_FLOAT16, BS_E4M3)
     CASE(BS_FLOAT16, BS_E5M2)
