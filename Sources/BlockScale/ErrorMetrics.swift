@@ -4,7 +4,8 @@ import RealModule
 
 /// How far quantized values lie from the values that they stand for.
 ///
-/// Sums are kept in `Double`; metrics of parts of a tensor merge into those of the whole.
+/// Sums are kept in `Double`, but for those of up to 128 values that are being quantized, which FP32 rounds by less
+/// than a millionth; metrics of parts of a tensor merge into those of the whole.
 public struct ErrorMetrics: Sendable, Hashable {
   /// The number of finite values compared.
   public var count = 0
@@ -14,7 +15,7 @@ public struct ErrorMetrics: Sendable, Hashable {
   public var errorPower = 0.0
   /// The largest absolute difference.
   public var maximumError: Float = 0
-  /// The values that lay beyond the largest code of their block and were clipped to it.
+  /// The values that lay beyond the largest code of their block, by more than a millionth, and were clipped to it.
   public var saturatedCount = 0
   /// The nonzero values that became zero.
   public var underflowedCount = 0
