@@ -3,9 +3,9 @@
 /// Error sums of sixteen lanes, gathered while values are at hand and merged later.
 ///
 /// Squares are summed in FP32 over runs of at most 128 values, which rounds by less than a millionth, and in
-/// Double from run to run. A run whose sums come near the ends of FP32's range is summed in Double too.
+/// Double from run to run. A run whose sums come near the ends of FP32's range is summed in Double instead.
 struct BlockErrors {
-  /// The values of a run, sixteen by sixteen, if there are more than that.
+  /// The most values of a run: eight times sixteen.
   static let run = 128
 
   private var sums = DoubleSquares()

@@ -129,7 +129,7 @@ extension Float8Encoder {
     let normalValues = (codes &+ Self.rebias) &<< Self.droppedBits
     let subnormalValues = SIMD16<Float>(codes) * Self.leastSubnormal
     let values = normalValues.replaced(with: subnormalValues.bits, in: isSubnormal)
-    // All ones in the fields of exponent and significand, or in the former and a part of the latter.
+    // With these bits set a code, or a value, is NaN whatever it was.
     let nanLanes = scaled.nanLanes
     let withNaN = codes | (nanLanes & 0x7F)
     let nan = nanLanes & Int32(bitPattern: Float.nan.bitPattern)

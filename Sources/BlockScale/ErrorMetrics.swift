@@ -15,7 +15,7 @@ public struct ErrorMetrics: Sendable, Hashable {
   public var errorPower = 0.0
   /// The largest absolute difference.
   public var maximumError: Float = 0
-  /// The values that lay beyond the largest code of their block, by more than a millionth, and were clipped to it.
+  /// The values that exceed what the largest code of their block decodes to by more than a millionth.
   public var saturatedCount = 0
   /// The nonzero values that became zero.
   public var underflowedCount = 0

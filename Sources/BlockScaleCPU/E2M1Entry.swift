@@ -32,7 +32,6 @@ extension bs_e2m1_entry_t {
     // Lanes, since arrays would cost more than all else here.
     var lasts = SIMD8<UInt32>()
     for index in 0..<7 { lasts[index] = last(thresholds[index]) }
-    lasts[7] = 0x7FFF
     // Eight words of C are as many lanes.
     self.thresholds = unsafe unsafeBitCast(lasts &<< 16 | lasts, to: type(of: self.thresholds))
   }

@@ -26,7 +26,8 @@ struct WriteQueue<Item: Sendable>: ~Copyable, Sendable {
 
   /// Writes an item and those that others add meanwhile, or leaves it to the thread that is writing.
   ///
-  /// Once all threads have returned and none with an error, everything is written.
+  /// Once all threads have returned and none with an error, everything is written. After an error nobody writes
+  /// for others any more.
   func write(_ item: consuming Item) throws {
     // Given away each time, so that its memory can be used again at once.
     var next: Item? = consume item

@@ -4,7 +4,7 @@
 //
 // The numbers are those of `BlockErrors` on every tier: lane `i` adds up the values whose place in their run
 // of sixteen is `i`. Squares are summed in FP32 over at most `MEASURED_RUN` values and in Double from run to
-// run; a run whose sums come near the ends of FP32's range is summed in Double as well.
+// run; a run whose sums come near the ends of FP32's range is summed in Double instead.
 
 enum { MEASURED_RUN = 128 };
 
@@ -92,7 +92,7 @@ BS_INLINE i32x16 count_lost(i32x16 count, f32x16 x, f32x16 y) {
 }
 
 /// The largest values that blocks of these scales have codes for, and a millionth more, by which a value may
-/// exceed them because the scale was rounded.
+/// exceed them because the scale was rounded to FP32.
 BS_INLINE f32x16 greatest_decoded(int element, const bs_rule_t *rule, f32x16 scales) {
   const float greatest = element == BS_E2M1 ? 6 : element == BS_E4M3 ? 448 : 57344;
   return with_tensor_scale(rule, scales * greatest) * 0x1.00001p0f;
@@ -195,7 +195,7 @@ static __attribute__((noinline)) void BS_NAME(bs_measure_exactly)(
   }
 }
 
-/// Measures a run of usual values; returns whether it was one, and otherwise leaves the sums as they are.
+/// Measures a run of usual values, of which none has the code of NaN; returns whether it was one, and otherwise leaves the sums as they are.
 BS_INLINE int measure_usual(
   int source, int element, const bs_rule_t *rule, const uint8_t *values, size_t count,
   size_t block, const float *scales, const uint8_t *codes, errors_t *sums

@@ -50,9 +50,13 @@ import _BlockScaleTestSupport
       let values = values.values(rows * columns, seed: 8, of: source, convert)
       let usual: [Blocking] =
         E.elementFormat == .e2m1 || S.scaleFormat == .e8m0
-        ? [Self.blockings[0], Self.blockings[1]]
+        ? [Self.blockings[0], Self.blockings[1], .row]
         : [Self.blockings[2], Self.blockings[4], .row, .tensor]
-      for blocking in usual { try compare(type, values, rows, columns, recipe, blocking) }
+      // Widths of which 128 is no multiple, or which are none of sixteen but for the whole row.
+      let others = [48, 80, 144].map { Blocking(rows: 1, columns: $0) }
+      for blocking in usual + others { try compare(type, values, rows, columns, recipe, blocking) }
+      let narrow = Array(values.prefix(rows * 100))
+      try compare(type, narrow, rows, 100, recipe, .row)
     }
     try check(NVFP4Matrix.self)
     try check(MXFP4Matrix.self)

@@ -72,7 +72,7 @@ struct ScalarReference<Element: BlockElement> {
     }
     let scale = rule.scaleFormat.value(ofCode: choice.scaleCode)
     let scaledGreatest = rule.element.format.greatestFiniteMagnitude * scale
-    // A value may exceed the largest code by a millionth because the scale was rounded.
+    // A value may exceed the largest code by a millionth because the scale was rounded to FP32.
     let greatest = (rule.tensorScale?.applied(to: scaledGreatest) ?? scaledGreatest) * 0x1.00001p0
     for index in members {
       let value = values[index]

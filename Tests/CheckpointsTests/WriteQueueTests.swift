@@ -48,4 +48,15 @@ import Testing
     try queue.write(0)
     #expect(throws: Full.self) { try queue.write(1) }
   }
+
+  @Test func whoWritesForOthersThrows() throws {
+    struct Full: Error {}
+    let others = Mutex<(@Sendable () throws -> Void)?>(nil)
+    let queue = WriteQueue<Int>(threads: 2) { item in
+      if item > 0 { throw Full() }
+      if let others = others.withLock({ $0.take() }) { try others() }
+    }
+    others.withLock { $0 = { try queue.write(1) } }
+    #expect(throws: Full.self) { try queue.write(0) }
+  }
 }

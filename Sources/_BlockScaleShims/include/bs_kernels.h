@@ -66,8 +66,8 @@ typedef struct {
 
 /// What a block of E2M1 codes needs to know of its scale, for 16-bit values.
 typedef struct {
-  /// A code is the number of these magnitudes that a value's bits exceed. Each stands twice in its word; the
-  /// last one is beyond all.
+  /// A code is the number of the first seven magnitudes that a value's bits exceed. Each stands twice in its
+  /// word; the eighth fills the row.
   uint32_t thresholds[8];
 } bs_e2m1_entry_t;
 
@@ -181,7 +181,8 @@ typedef struct {
     uint8_t *_Nonnull codes, uint8_t *_Nonnull scales);
 
   /// Adds up how far codes, as `encode` makes them, lie from the values of some rows, `stride` and `code_stride`
-  /// bytes apart, for which the values of their blocks' scales are needed.
+  /// bytes apart, for which the values of their blocks' scales are needed. The code of NaN may only stand for a
+  /// value that is not finite, or under a scale beyond 2^-90 to 2^100.
   ///
   /// A sum in FP32 ends after 128 values of a block, after as many whole blocks as 128 values have, and with a
   /// row.
