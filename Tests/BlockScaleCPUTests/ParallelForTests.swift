@@ -71,6 +71,7 @@ import Testing
     for _ in 0..<20 {
       let caller = Self.currentThread
       let began = Atomic<Bool>(false)
+      let wasCounted = Atomic<Bool>(false)
       let done = Atomic<Bool>(false)
       let helpers = Atomic<Int>(0)
       let didRun = crew.run(helpers: 1) {
@@ -79,7 +80,9 @@ import Testing
           let end = ContinuousClock.now + .seconds(60)
           while !began.load(ordering: .relaxed), .now < end { sched_yield() }
           helpers.store(crew.helperCount, ordering: .relaxed)
+          wasCounted.store(true, ordering: .relaxed)
         } else if !began.exchange(true, ordering: .relaxed) {
+          while !wasCounted.load(ordering: .relaxed) { sched_yield() }
           usleep(3_000)
           done.store(true, ordering: .relaxed)
         }
