@@ -71,7 +71,8 @@ struct ConvertBenchmark: ParsableCommand {
         column(gigabytes / seconds, 2), column(seconds / copySeconds, 2),
         column(Double(most) * 1e-6, 1), "", layers == 14 ? peers.joined(separator: ", ") : "")
     }
-    print("peers: the same model on two cores of a Sapphire Rapids Xeon, quoted; see docs/performance.")
+    print(
+      "peers: the same model on two cores of a Sapphire Rapids Xeon, quoted; see docs/performance.")
   }
 
   private func pad(_ text: String, _ width: Int) -> String {
