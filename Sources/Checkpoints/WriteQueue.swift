@@ -6,8 +6,8 @@ import Synchronization
 ///
 /// The kernel lets one thread at a time write to a file, and the others spin until it is their turn; on two
 /// cores that took a quarter of a conversion's time.
-struct WriteQueue<Item: Sendable>: ~Copyable, Sendable {
-  private struct State {
+final class WriteQueue<Item: Sendable>: Sendable {
+  struct State {
     var isWriting = false
     var waiting: [Item] = []
   }
