@@ -7,13 +7,13 @@ import Synchronization
 /// A `Mutex` that ThreadSanitizer can follow. On Linux the kernel hands a contended `Mutex` from thread to
 /// thread, of which the sanitizer learns nothing, so that it reports races where there are none; the
 /// counter here tells it who came before.
-struct Guarded<Value: Sendable>: ~Copyable, Sendable {
+package struct Guarded<Value: Sendable>: ~Copyable, Sendable {
   private let mutex: Mutex<Value>
   private let handovers = Atomic<UInt32>(0)
 
-  init(_ value: Value) { mutex = Mutex(value) }
+  package init(_ value: Value) { mutex = Mutex(value) }
 
-  borrowing func withLock<Result: Sendable, Failure: Error>(
+  package borrowing func withLock<Result: Sendable, Failure: Error>(
     _ body: (inout Value) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     try mutex.withLock { value throws(Failure) in

@@ -4,7 +4,6 @@ import BlockScale
 import BlockScaleCPU
 import Minifloat
 import Safetensors
-import Synchronization
 
 /// Decodes a block-scaled tensor to values.
 struct DequantizeUnit: ConversionUnit {
@@ -28,7 +27,7 @@ struct DequantizeUnit: ConversionUnit {
     let width = format.byteCount
     let panels = reader.panels()
     // Values that were written; their memory is used again.
-    let idle = Mutex<[[UInt8]]>([])
+    let idle = Guarded<[[UInt8]]>([])
     let rowBytes = source.columns * width
     let queue = WriteQueue<Values>(threads: context.jobs) { panel in
       try context.output.write(

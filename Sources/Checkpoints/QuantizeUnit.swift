@@ -3,7 +3,6 @@
 import BlockScale
 import BlockScaleCPU
 import Safetensors
-import Synchronization
 
 /// Quantizes the weights that share a tensor scale.
 struct QuantizeUnit: ConversionUnit {
@@ -38,7 +37,7 @@ struct QuantizeUnit: ConversionUnit {
 
   /// The largest magnitude of all members.
   private func sharedMaximum(_ context: ConversionContext) throws -> Float {
-    let maximum = Mutex<UInt32>(0)
+    let maximum = Guarded<UInt32>(0)
     // Each thread looks at chunks of its own.
     let cpu = CPUBackend(threads: 1)
     for member in members {
@@ -80,9 +79,9 @@ struct QuantizeUnit: ConversionUnit {
     let writer = PanelWriter(shape: member.shape, form: member.form, output: context.output)
     let rowBytes = member.shape.columns * member.sourceFormat.byteCount
     let panels = writer.panels(rowBytes: rowBytes, bytes: Self.panelBytes)
-    let metrics = Mutex([ErrorMetrics](repeating: ErrorMetrics(), count: panels.count))
+    let metrics = Guarded([ErrorMetrics](repeating: ErrorMetrics(), count: panels.count))
     // Panels that were written; their memory is used again, since new pages cost more than the work.
-    let idle = Mutex<[StoredPanel]>([])
+    let idle = Guarded<[StoredPanel]>([])
     let queue = WriteQueue<StoredPanel>(threads: context.jobs) { panel in
       try writer.write(panel)
       context.advance(panel.rows.count * rowBytes)

@@ -4,7 +4,6 @@ import BlockScale
 import BlockScaleCPU
 import Minifloat
 import Safetensors
-import Synchronization
 
 /// Stores the block-scaled weights that share a tensor scale in another layout.
 ///
@@ -66,7 +65,7 @@ struct RelayoutUnit: ConversionUnit {
       from: member.source, to: member.shape, own: own, shared: shared, form: member.form)
     let panels = writer.panels(
       rowBytes: member.source.element.byteCount(member.source.columns), bytes: 1 << 20)
-    let changed = Mutex(ScaleChange.Counts())
+    let changed = Guarded(ScaleChange.Counts())
     let queue = WriteQueue<StoredPanel>(threads: context.jobs) { panel in
       try writer.write(panel)
       context.advance(member.source.byteCount / panels.count)
@@ -99,7 +98,7 @@ struct RelayoutUnit: ConversionUnit {
   ///
   /// Source: Model-Optimizer's cast for Kimi-K3 and DeepSeek-V4. Blocks of zeros do not count.
   private func sharedPowerOfTwo(_ context: ConversionContext) throws -> Float {
-    let largest = Mutex(-127)
+    let largest = Guarded(-127)
     for member in members {
       let reader = PanelReader(tensor: member.source)
       let panels = reader.panels()

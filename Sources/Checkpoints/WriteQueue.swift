@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Synchronization
+import BlockScaleCPU
 
 /// Lets one thread at a time write what all threads of a loop make, while the others go on.
 ///
@@ -12,7 +12,7 @@ final class WriteQueue<Item: Sendable>: Sendable {
     var waiting: [Item] = []
   }
 
-  private let state = Mutex(State())
+  private let state = Guarded(State())
   private let limit: Int
   private let body: @Sendable (consuming Item) throws -> Void
 

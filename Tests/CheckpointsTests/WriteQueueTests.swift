@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import BlockScaleCPU
-import Synchronization
 import Testing
 
 @testable import Checkpoints
 
 @Suite struct WriteQueueTests {
   @Test func everyItemIsWrittenOnce() throws {
-    let counts = Mutex([Int](repeating: 0, count: 20_000))
+    let counts = Guarded([Int](repeating: 0, count: 20_000))
     let queue = WriteQueue<Int>(threads: 4) { item in
       let item = item
       counts.withLock { $0[item] += 1 }
@@ -18,9 +17,9 @@ import Testing
   }
 
   @Test func othersGoOnWhileOneWrites() throws {
-    let written = Mutex<[Int]>([])
+    let written = Guarded<[Int]>([])
     // What other threads do while the first item is written.
-    let others = Mutex<(@Sendable () throws -> Void)?>(nil)
+    let others = Guarded<(@Sendable () throws -> Void)?>(nil)
     let queue = WriteQueue<Int>(threads: 2) { item in
       let item = item
       if let others = others.withLock({ $0.take() }) { try others() }
@@ -51,7 +50,7 @@ import Testing
 
   @Test func whoWritesForOthersThrows() throws {
     struct Full: Error {}
-    let others = Mutex<(@Sendable () throws -> Void)?>(nil)
+    let others = Guarded<(@Sendable () throws -> Void)?>(nil)
     let queue = WriteQueue<Int>(threads: 2) { item in
       if item > 0 { throw Full() }
       if let others = others.withLock({ $0.take() }) { try others() }
